@@ -1,0 +1,4 @@
+//! A job server: workers lease work units over TCP, report results and coordinate through locks.
+
+pub mod clock;
+pub mod limits;

@@ -1,0 +1,98 @@
+//! Every bound in the daemon, in one place.
+//!
+//! A queue, buffer, loop or recursion that can grow from outside input has its
+//! limit here, with the unit at the end of its name.
+
+use std::time::Duration;
+
+/// Longest frame accepted from a client, unless the operator sets `max_frame_bytes`.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// Frames longer than this are buffered only while the budget for large frames
+/// ([`LARGE_FRAMES_BYTES_MAX`]) has room.
+pub const LARGE_FRAME_BYTES_MIN: usize = 64 << 10;
+
+/// Most bytes that large frames of all connections together may take.
+pub const LARGE_FRAMES_BYTES_MAX: usize = 512 << 20;
+
+/// Longest reply. A listing that would be longer is refused, a claim stops before it.
+pub const REPLY_BYTES_MAX: usize = 256 << 20;
+
+/// Most bytes of unit data that one claim hands out, beyond its first unit.
+pub const CLAIM_BYTES_MAX: usize = 64 << 20;
+
+/// Replies are written once this many bytes wait, even if more requests do too.
+pub const REPLY_BYTES_HIGH: usize = 64 << 10;
+
+/// Most bytes read ahead from a client while its request is being answered.
+pub const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Deepest nesting of arrays, maps and tags in one CBOR item.
+///
+/// Python 2 clients decode recursively; a stored item deeper than this would be
+/// handed to every worker that asks for the unit, and end each of them.
+pub const CBOR_DEPTH_MAX: usize = 64;
+
+/// Most items in any list a request carries: keys, units, updates, lock paths.
+pub const LIST_ITEMS_MAX: usize = 1 << 20;
+
+/// Most items of a listing in one reply, whatever limit was asked for.
+pub const LIST_LIMIT_MAX: usize = 10_000;
+
+/// Items of a listing in one reply if no limit was asked for.
+pub const LIST_LIMIT_DEFAULT: usize = 1_000;
+
+/// Most units in one claim.
+pub const CLAIM_UNITS_MAX: usize = 10_000;
+
+/// Longest work spec, worker, mode or namespace name.
+pub const NAME_BYTES_MAX: usize = 1 << 10;
+
+/// Longest work unit key. PostgreSQL refuses index keys over 2,704 bytes.
+pub const KEY_BYTES_MAX: usize = 2 << 10;
+
+/// Longest encoded lock path.
+pub const LOCK_PATH_BYTES_MAX: usize = 2 << 10;
+
+/// Lease when none, or none that is allowed, was asked for.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Shortest lease that `get_work` grants as asked.
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest lease and worker lifetime that is granted as asked.
+pub const LEASE_MAX: Duration = Duration::from_secs(86_400);
+
+/// Lifetime of a worker that asked for a negative one, or for none.
+pub const WORKER_LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Lifetime of a worker that asked for more than [`LEASE_MAX`].
+pub const WORKER_LIFETIME_CAPPED: Duration = Duration::from_secs(3_600);
+
+/// Deadline of a lock when none was asked for.
+pub const LOCK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+
+/// Latest deadline of a lock.
+pub const LOCK_TIMEOUT_MAX: Duration = Duration::from_secs(1_000_000);
+
+/// Longest time that `get_work` waits for work.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Units whose attempt is remembered for each connection, for fencing.
+pub const FENCE_UNITS_MAX: usize = 10_000;
+
+/// Most units in one `add_work_units` whose identities the cache remembers; a
+/// bulk load would push out the attempts that workers are about to report on.
+pub const CACHE_ADDED_UNITS_MAX: usize = 64;
+
+/// How often an update is decided anew because its unit changed in between.
+pub const UPDATE_ROUNDS_MAX: usize = 16;
+
+/// Delayed units that one call returns to the ready queue before it answers, so
+/// that ten million delays that end together do not hold up one caller.
+pub const DELAY_BATCH_MAX: usize = 10_000;
+
+const _: () = assert!(CBOR_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
+const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);
+const _: () = assert!(LARGE_FRAME_BYTES_MIN <= READ_AHEAD_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX <= LARGE_FRAMES_BYTES_MAX);
