@@ -19,7 +19,9 @@
 //! every text string and chunk, and is nested at most
 //! [`CBOR_DEPTH_MAX`](crate::limits::CBOR_DEPTH_MAX) levels.
 
+mod diagnose;
 mod error;
+mod fields;
 mod head;
 mod number;
 mod reader;
@@ -27,7 +29,9 @@ mod scan;
 mod string;
 mod writer;
 
+pub use diagnose::diagnose;
 pub use error::{Error, Kind};
+pub use fields::{Fields, field};
 pub use number::Number;
 pub use reader::{Left, Reader};
 pub use scan::{Progress, Scan};
