@@ -4,6 +4,8 @@ pub mod backend;
 pub mod cache;
 pub mod cbor;
 pub mod clock;
+pub mod config;
+pub mod daemon;
 pub mod limits;
 pub mod model;
 pub mod wire;
