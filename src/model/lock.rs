@@ -26,11 +26,12 @@ const TAG_TUPLE: u64 = 128;
 pub struct LockPath(Vec<u8>);
 
 impl LockPath {
-    /// Reads a list (or tuple) of labels, whose form was checked before.
+    /// Reads a list (or tuple) of labels, whose form was checked before. No labels is
+    /// the root, which is above every other path.
     ///
     /// # Errors
-    /// [`BadField`] if it is no list, has no labels (which would lock everything), or
-    /// is longer than [`LOCK_PATH_BYTES_MAX`] when encoded.
+    /// [`BadField`] if it is no list, or is longer than [`LOCK_PATH_BYTES_MAX`] when
+    /// encoded.
     pub fn read(item: &[u8]) -> Result<LockPath, BadField> {
         let bad = |error: cbor::Error| BadField::new("lock path", item, error);
         let mut reader = Reader::new(item);
@@ -42,13 +43,6 @@ impl LockPath {
                 let why = format_args!("must be at most {LOCK_PATH_BYTES_MAX} bytes long");
                 return Err(BadField::new("lock path", item, why));
             }
-        }
-        if path.0.is_empty() {
-            return Err(BadField::new(
-                "lock path",
-                item,
-                "must have at least one label",
-            ));
         }
         Ok(path)
     }
@@ -77,9 +71,9 @@ impl LockPath {
         }
     }
 
-    /// This path and every path above it but the root, the shortest first.
+    /// This path and every path above it, the root first.
     pub fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
-        let mut ends = Vec::new();
+        let mut ends = vec![0];
         let mut at = 0;
         while at < self.0.len() {
             // A label is its kind, escaped content, and 00 00.
@@ -194,7 +188,7 @@ mod tests {
             let (a, b) = (path(&above), path(&below));
             let in_range = a.as_bytes() <= b.as_bytes() && b.as_bytes() < &a.end()[..];
             prop_assert_eq!(in_range, below.starts_with(&above));
-            let is_prefix = above.is_empty() || b.prefixes().any(|p| p == a.as_bytes());
+            let is_prefix = b.prefixes().any(|p| p == a.as_bytes());
             prop_assert_eq!(is_prefix, below.starts_with(&above));
         }
     }
@@ -242,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn a_path_needs_labels_and_has_a_length_limit() {
-        assert!(LockPath::read(b"\x80").is_err());
+    fn a_path_is_a_list_and_has_a_length_limit() {
+        assert_eq!(LockPath::read(b"\x80").unwrap().as_bytes(), b"");
         assert!(LockPath::read(b"\x41a").is_err());
         let long = [&[0x81, 0x59, 0x08, 0x00][..], &[b'x'; 0x800]].concat();
         assert!(LockPath::read(&long).is_err());
