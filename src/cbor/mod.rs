@@ -19,6 +19,7 @@
 //! every text string and chunk, and is nested at most
 //! [`CBOR_DEPTH_MAX`](crate::limits::CBOR_DEPTH_MAX) levels.
 
+mod diagnose;
 mod error;
 mod head;
 mod number;
@@ -27,9 +28,15 @@ mod scan;
 mod string;
 mod writer;
 
+pub use diagnose::diagnose;
 pub use error::{Error, Kind};
 pub use number::Number;
 pub use reader::{Left, Reader};
 pub use scan::{Progress, Scan};
 pub use string::Str;
 pub use writer::Writer;
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
+mod properties;
