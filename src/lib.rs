@@ -3,3 +3,4 @@
 pub mod cbor;
 pub mod clock;
 pub mod limits;
+pub mod wire;

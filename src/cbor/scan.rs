@@ -80,15 +80,8 @@ impl Scan {
         }
     }
 
-    /// Back to the start, for another item.
-    pub fn reset(&mut self) {
-        self.position = 0;
-        self.depth = 0;
-        self.waits = 1;
-        self.chunks = None;
-    }
-
-    /// How many bytes have been checked; after an error, where the bad item starts.
+    /// How many bytes of the item have been checked; after an error, where the bad
+    /// part of it starts.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
@@ -96,7 +89,7 @@ impl Scan {
 
     /// Checks on from where the last call stopped. `item` is all that has arrived of
     /// the item, from its first byte, and may go on after the item's end. Once the
-    /// item is complete, the scan has to be [`reset`](Scan::reset).
+    /// item is complete, the scan is at the start of another.
     ///
     /// # Errors
     /// [`Error::Malformed`] and [`Error::TooDeep`], as soon as the offending head, or
@@ -144,10 +137,9 @@ impl Scan {
             while waits == 1 {
                 let outer = depth.checked_sub(1).and_then(|d| self.around.get(d));
                 let Some(&outer) = outer else {
-                    self.position = item.len() - rest.len();
-                    return Ok(Progress::Complete {
-                        bytes: self.position,
-                    });
+                    let bytes = item.len() - rest.len();
+                    (self.position, self.depth, self.waits) = (0, 0, 1);
+                    return Ok(Progress::Complete { bytes });
                 };
                 depth -= 1;
                 waits = outer;
@@ -358,18 +350,19 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_that_was_reset_knows_nothing_of_the_last_item() {
+    fn a_scan_knows_nothing_of_the_item_before() {
         let mut scan = Scan::new();
-        assert!(scan.advance(&[0x82, 0x7f]).is_ok());
-        scan.reset();
-        assert_eq!(
-            scan.advance(&[0x00, 0xff]),
-            Ok(Progress::Complete { bytes: 1 })
-        );
-        scan.reset();
-        assert_eq!(
-            scan.advance(&[0x01, 0x1c]),
-            Ok(Progress::Complete { bytes: 1 })
-        );
+        let chunked = [0x82, 0x7f, 0x60, 0xff, 0x9f, 0xff];
+        assert!(matches!(
+            scan.advance(&chunked[..3]),
+            Ok(Progress::NeedMore { .. })
+        ));
+        assert_eq!(scan.advance(&chunked), Ok(Progress::Complete { bytes: 6 }));
+        for _ in 0..2 {
+            assert_eq!(
+                scan.advance(&[0x81, 0x00, 0xff]),
+                Ok(Progress::Complete { bytes: 2 })
+            );
+        }
     }
 }
