@@ -168,3 +168,150 @@ fn read_method(item: &[u8]) -> Result<&str, BadCall> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        limits::CBOR_DEPTH_MAX,
+        wire::notation::{cbor, other_dialect},
+    };
+
+    fn envelope(notation: &str) -> Result<String, (u64, String)> {
+        Envelope::read(&cbor(notation))
+            .map(|e| {
+                let params = e.params.map(|params| cbor::diagnose(params, 100));
+                let params = params.as_deref().unwrap_or("none");
+                format!("{} {} {params} {:?}", e.id, e.method, e.dialect)
+            })
+            .map_err(|(id, error)| (id, error.to_string()))
+    }
+
+    fn requests(payload: &[u8]) -> Vec<Vec<u8>> {
+        match Message::read(payload).unwrap() {
+            Message::One(item) => vec![item.to_vec()],
+            Message::Many(requests) => requests.map(<[u8]>::to_vec).collect(),
+            Message::Refused(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_protocol_is_read() {
+        // protocol.md §7, without the frame
+        let payload = b"\xa3\x42id\x01\x46method\x4flist_work_specs\x46params\x81\xa0";
+        let Ok(Message::One(item)) = Message::read(payload) else {
+            panic!("one request");
+        };
+        let envelope = Envelope::read(item).unwrap();
+        assert_eq!((envelope.id, envelope.method), (1, "list_work_specs"));
+        assert_eq!(envelope.params, Some(&b"\x81\xa0"[..]));
+        assert_eq!(envelope.dialect, Dialect::Bytes);
+    }
+
+    #[test]
+    fn a_message_is_one_request_or_a_list_or_tuple_of_them() {
+        assert_eq!(requests(&cbor("{1: 2}")), [cbor("{1: 2}")]);
+        assert_eq!(requests(&cbor("7")), [[7]], "not a request, but one item");
+        for list in ["[{1: 2}, 'x']", "T[{1: 2}, 'x']", "[_ {1: 2}, 'x']"] {
+            let payload = cbor(list);
+            assert_eq!(requests(&payload), [cbor("{1: 2}"), cbor("'x'")], "{list}");
+            let Ok(Message::Many(mut many)) = Message::read(&payload) else {
+                panic!("many requests");
+            };
+            assert_eq!(many.len(), 2);
+            many.next();
+            assert_eq!(many.len(), 1);
+        }
+        assert!(requests(&cbor("[]")).is_empty());
+    }
+
+    #[test]
+    fn bytes_that_are_no_item_or_more_than_one_are_no_message() {
+        let deep = [&[0x81; CBOR_DEPTH_MAX + 1][..], &[0]].concat();
+        for (payload, error) in [
+            (&b""[..], cbor::Error::Truncated),
+            (b"\xa1\x01", cbor::Error::Truncated),
+            (b"\xa0\xa0", cbor::Error::Malformed),
+            (b"\xff", cbor::Error::Malformed),
+            (b"\xa1\x61\xff\x01", cbor::Error::Malformed),
+            (&deep, cbor::Error::TooDeep),
+            (
+                b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
+                cbor::Error::Truncated,
+            ),
+        ] {
+            assert_eq!(Message::read(payload).unwrap_err(), error, "{payload:02x?}");
+        }
+        assert_eq!(requests(&deep[1..]).len(), 1);
+    }
+
+    #[test]
+    fn a_list_of_too_many_requests_is_refused_and_the_longest_is_not() {
+        let longest = vec![0; LIST_ITEMS_MAX];
+        let list = |items: &[u8]| [b"\x9f", items, b"\xff"].concat();
+        assert_eq!(requests(&list(&longest)).len(), LIST_ITEMS_MAX);
+        let more = list(&[&longest[..], &[0]].concat());
+        let Ok(Message::Refused(error)) = Message::read(&more) else {
+            panic!("refused");
+        };
+        assert!(error.to_string().contains("1048576"), "{error}");
+    }
+
+    #[test]
+    fn keys_come_in_any_order_and_either_string_type() {
+        for (request, read) in [
+            ("{'params': [], 'id': 7, 'method': 'now'}", "7 now [] Bytes"),
+            (
+                "{\"id\": 7, \"method\": \"now\", \"params\": {}}",
+                "7 now {} Text",
+            ),
+            ("{'id': 7, \"method\": 'now'}", "7 now none Text"),
+            ("{\"id\": 7, 'method': \"now\"}", "7 now none Bytes"),
+            (
+                "{'id': 7, 'method': 'now', 'params': null}",
+                "7 now none Bytes",
+            ),
+            (
+                "{_ 'method': 'now', 'extra': [1], 3: 4, 'id': 18446744073709551615}",
+                "18446744073709551615 now none Bytes",
+            ),
+            (
+                "{'id': 1, 'method': 'x', \"id\": 2, \"method\": 'now'}",
+                "2 now none Text",
+            ),
+            ("{'id': 1, 'method': ''}", "1  none Bytes"),
+        ] {
+            assert_eq!(envelope(request).as_deref(), Ok(read), "{request}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_envelope_is_told_under_its_id_if_it_has_one() {
+        for (request, id, error) in [
+            ("[]", 0, "request is []: expected a map, found a list"),
+            ("7", 0, "request is 7: expected a map, found an integer"),
+            ("{}", 0, "request has no id"),
+            ("{'id': 7}", 7, "request has no method"),
+            ("{'method': 'now'}", 0, "request has no id"),
+            ("{'id': -1, 'method': 'now'}", 0, "id is -1: "),
+            ("{'id': 7.0, 'method': 'now'}", 0, "id is "),
+            ("{'id': '7', 'method': 'now'}", 0, "id is "),
+            ("{'id': null, 'method': 'now'}", 0, "id is null: "),
+            ("{'id': (c24101), 'method': 'now'}", 0, "id is "),
+            (
+                "{'method': 5, 'id': 7}",
+                7,
+                "method is 5: expected a string",
+            ),
+            ("{'method': null, 'id': 7}", 7, "method is null: "),
+            ("{'method': h'ff', 'id': 7}", 7, "method is "),
+            ("{'method': (7f 61 61 ff), 'id': 7}", 7, "method is "),
+        ] {
+            for request in [request.to_owned(), other_dialect(request)] {
+                let (found, message) = envelope(&request).unwrap_err();
+                assert_eq!(found, id, "{request}");
+                assert!(message.starts_with(error), "{request}: {message}");
+            }
+        }
+    }
+}

@@ -16,11 +16,20 @@ pub(super) fn cbor(notation: &str) -> Vec<u8> {
     parser.out
 }
 
-/// The same item with each plain string as the other string type.
+/// The same item with each `'…'` and `"…"` as the other string type.
 pub(super) fn other_dialect(notation: &str) -> String {
-    notation
-        .chars()
+    let hex = notation.replace("h'", "h`");
+    let mut in_hex = false;
+    hex.chars()
         .map(|char| match char {
+            '`' => {
+                in_hex = true;
+                '\''
+            }
+            '\'' if in_hex => {
+                in_hex = false;
+                '\''
+            }
             '\'' => '"',
             '"' => '\'',
             char => char,
@@ -179,5 +188,8 @@ fn notation_means_the_bytes_of_the_standard() {
     ] {
         assert_eq!(cbor(notation), bytes, "{notation}");
     }
-    assert_eq!(other_dialect("['a', \"b\"]"), "[\"a\", 'b']");
+    assert_eq!(
+        other_dialect("['a', \"b\", h'00', 'c']"),
+        "[\"a\", 'b', h'00', \"c\"]"
+    );
 }
