@@ -97,7 +97,27 @@ pub const UPDATE_ROUNDS_MAX: usize = 16;
 /// that ten million delays that end together do not hold up one caller.
 pub const DELAY_BATCH_MAX: usize = 10_000;
 
+/// Smallest `max_frame_bytes` an operator may set; a worker's own requests are larger
+/// than anything below.
+pub const FRAME_BYTES_MIN: usize = 4 << 10;
+
+/// Largest `max_connections`, which is what Linux lets one process open.
+pub const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// Open files besides the clients' sockets: listeners, runtime, log, database.
+pub const OTHER_FILES_MAX: usize = 64;
+
+/// Largest `cache_entries`; the cache reserves its table when it is made.
+pub const CACHE_ENTRIES_MAX: usize = 1 << 26;
+
+/// Largest `attempt_history`. Every unit may keep this many ended attempts.
+pub const ATTEMPT_HISTORY_MAX: usize = 10_000;
+
+/// Largest `worker_threads`.
+pub const WORKER_THREADS_MAX: usize = 1_024;
+
 const _: () = assert!(CBOR_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
 const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LARGE_FRAME_BYTES_MIN <= READ_AHEAD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= LARGE_FRAMES_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MIN <= FRAME_BYTES_MAX);

@@ -311,7 +311,7 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         now: Timestamp,
         spec: SpecId,
-        units: Vec<NewUnit>,
+        units: &[NewUnit],
     ) -> impl Future<Output = Result<Vec<UnitId>>> + Send;
 
     /// The units of these keys, in order; `None` where there is none.

@@ -37,3 +37,8 @@ pub use reader::{Left, Reader};
 pub use scan::{Progress, Scan};
 pub use string::Str;
 pub use writer::{FrameStart, Writer, begin_frame};
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
+mod properties;

@@ -26,11 +26,12 @@ const TAG_TUPLE: u64 = 128;
 pub struct LockPath(Vec<u8>);
 
 impl LockPath {
-    /// Reads a list (or tuple) of labels, whose form was checked before.
+    /// Reads a list (or tuple) of labels, whose form was checked before. No labels is
+    /// the root, which is above every other path.
     ///
     /// # Errors
-    /// [`BadField`] if it is no list, has no labels (which would lock everything), or
-    /// is longer than [`LOCK_PATH_BYTES_MAX`] when encoded.
+    /// [`BadField`] if it is no list, or is longer than [`LOCK_PATH_BYTES_MAX`] when
+    /// encoded.
     pub fn read(item: &[u8]) -> Result<LockPath, BadField> {
         let bad = |error: cbor::Error| BadField::new("lock path", item, error);
         let mut reader = Reader::new(item);
@@ -42,13 +43,6 @@ impl LockPath {
                 let why = format_args!("must be at most {LOCK_PATH_BYTES_MAX} bytes long");
                 return Err(BadField::new("lock path", item, why));
             }
-        }
-        if path.0.is_empty() {
-            return Err(BadField::new(
-                "lock path",
-                item,
-                "must have at least one label",
-            ));
         }
         Ok(path)
     }
@@ -77,9 +71,9 @@ impl LockPath {
         }
     }
 
-    /// This path and every path above it but the root, the shortest first.
+    /// This path and every path above it, the root first.
     pub fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
-        let mut ends = Vec::new();
+        let mut ends = vec![0];
         let mut at = 0;
         while at < self.0.len() {
             // A label is its kind, escaped content, and 00 00.
@@ -127,13 +121,13 @@ fn canonicalize(reader: &mut Reader<'_>, out: &mut BytesMut) -> Result<(), cbor:
         Writer::new(out).bytes(string.as_bytes());
     } else if let Ok(number) = reader.number() {
         match number {
-            Number::Integer(integer) => match (u64::try_from(integer), u64::try_from(-1 - integer))
-            {
-                (Ok(unsigned), _) => drop(Writer::new(out).u64(unsigned)),
-                // Tag 3 is how CBOR says a negative number of any size.
-                (_, Ok(negative)) => drop(Writer::new(out).tag(3).bytes(&negative.to_be_bytes())),
-                _ => unreachable!("an integer of one item has 64 bits and a sign"),
-            },
+            // As integers of any size (tags 2 and 3) of one length.
+            Number::Integer(integer @ 0..) => {
+                Writer::new(out).tag(2).bytes(&integer.to_be_bytes());
+            }
+            Number::Integer(integer) => {
+                Writer::new(out).tag(3).bytes(&(-1 - integer).to_be_bytes());
+            }
             Number::Float(float) if float.is_nan() => drop(Writer::new(out).f64(f64::NAN)),
             Number::Float(float) => drop(Writer::new(out).f64(float)),
         }
@@ -194,7 +188,7 @@ mod tests {
             let (a, b) = (path(&above), path(&below));
             let in_range = a.as_bytes() <= b.as_bytes() && b.as_bytes() < &a.end()[..];
             prop_assert_eq!(in_range, below.starts_with(&above));
-            let is_prefix = above.is_empty() || b.prefixes().any(|p| p == a.as_bytes());
+            let is_prefix = b.prefixes().any(|p| p == a.as_bytes());
             prop_assert_eq!(is_prefix, below.starts_with(&above));
         }
     }
@@ -242,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn a_path_needs_labels_and_has_a_length_limit() {
-        assert!(LockPath::read(b"\x80").is_err());
+    fn a_path_is_a_list_and_has_a_length_limit() {
+        assert_eq!(LockPath::read(b"\x80").unwrap().as_bytes(), b"");
         assert!(LockPath::read(b"\x41a").is_err());
         let long = [&[0x81, 0x59, 0x08, 0x00][..], &[b'x'; 0x800]].concat();
         assert!(LockPath::read(&long).is_err());

@@ -1,0 +1,4 @@
+//! The running process.
+
+pub mod observe;
+pub mod open_files;
