@@ -16,7 +16,7 @@
 //! | --- | --- |
 //! | `> d8 18 …` | the client sends these bytes, which are whole frames |
 //! | `> payload a3 …` | it sends a frame with this payload; the runner adds tag 24 and the length |
-//! | `> {"id": 1, …}` | the same, in the notation of `tests/support/notation.rs` |
+//! | `> {"id": 1, …}` | the same, in the notation of `tests/support/notation` |
 //! | `> bare {…}` | it sends the item without a frame |
 //! | `> text 7 now()` | it sends a frame with `{"id": 7, "method": "now", "params": []}` |
 //! | `> bytes 7 now()` | as the Python 2 client writes it: `{b'params': [], b'id': 7, b'method': b'now'}` |
@@ -34,6 +34,7 @@
 //!
 //! Several `<` lines after one another are several replies. In hex, two blanks and
 //! something that is not hex begin a comment, and so does `#`; in notation only `#`.
+//! `$version` is the version of this crate.
 //!
 //! A request must be followed by what becomes of it, and a scenario does not end while
 //! a request is unanswered, so none can pass by saying nothing.
@@ -47,7 +48,7 @@ mod script;
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../support/notation.rs"]
+#[path = "../support/notation/mod.rs"]
 mod notation;
 
 use std::{

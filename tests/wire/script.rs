@@ -87,6 +87,7 @@ pub fn blocks(document: &str) -> String {
 }
 
 fn action(line: &str) -> Result<Action> {
+    let line = line.replace("$version", env!("CARGO_PKG_VERSION"));
     let (kind, rest) = line.split_at(1);
     let text = rest.trim();
     match (kind, text) {
