@@ -1,4 +1,5 @@
 //! A job server: workers lease work units over TCP, report results and coordinate through locks.
 
 pub mod clock;
+pub mod daemon;
 pub mod limits;

@@ -1,0 +1,39 @@
+//! Everything between the sockets and the job server: listening, connections, the
+//! order of stopping.
+//!
+//! # Invariants
+//!
+//! * Only this layer does network I/O.
+//! * A client never sees us close a connection in order: every end is a reset, and it
+//!   comes only after the replies that were written have left (protocol.md §1).
+//! * What a client can make the daemon remember is bounded, for one connection by
+//!   `READ_AHEAD_BYTES_MAX` and the like, for all of them by the limit on connections and
+//!   the budget for large frames.
+//!
+//! | file | what it is for |
+//! |------|----------------|
+//! | `answer.rs` | what the job server offers to connections |
+//! | `server.rs` | accepts connections, runs one task for each, drains them |
+//! | `listener.rs` | the listening socket and the options of accepted ones |
+//! | `connection.rs` | the conversation with one client |
+//! | `transport.rs` | what a connection needs of its socket |
+//! | `budget.rs` | memory for large frames, over all connections |
+//! | `counters.rs` | what is counted about connections |
+//! | `signals.rs` | SIGTERM and SIGINT |
+
+mod answer;
+mod budget;
+mod connection;
+mod counters;
+mod listener;
+mod server;
+mod signals;
+mod stub;
+mod transport;
+
+pub use answer::{Answer, Flow};
+pub use stub::FrameError;
+pub use counters::Counters;
+pub use listener::{ListenError, Listener};
+pub use server::{Server, ServerLimits};
+pub use signals::stop_on_signals;
