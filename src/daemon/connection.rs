@@ -18,6 +18,7 @@
 //! An idle connection keeps its task and at most two buffers of `IDLE_BUFFER_BYTES_MAX`.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     io,
     mem::MaybeUninit,
@@ -78,17 +79,7 @@ pub(super) async fn serve<A: Answer>(
     shared: &Shared<A>,
     leave: CancellationToken,
 ) -> Ended {
-    let mut conversation = Conversation {
-        stream,
-        shared,
-        session: shared.answer.open(),
-        codec: FrameCodec::new(shared.frame_bytes_max),
-        requests: BytesMut::new(),
-        replies: BytesMut::new(),
-        admitted: None,
-        client: Client::Sending,
-        leave: &leave,
-    };
+    let mut conversation = Conversation::new(stream, shared, &leave);
     match conversation.run(pin!(leave.cancelled())).await {
         Err(ended) => conversation.part(ended).await,
     }
@@ -103,9 +94,6 @@ enum Client {
     /// The connection is gone.
     Gone(io::Error),
 }
-
-/// Nothing: a conversation goes on until there is a reason to end it.
-enum Never {}
 
 struct Conversation<'a, S, A: Answer> {
     stream: S,
@@ -122,11 +110,26 @@ struct Conversation<'a, S, A: Answer> {
     leave: &'a CancellationToken,
 }
 
-impl<S: Transport, A: Answer> Conversation<'_, S, A> {
+impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
+    fn new(stream: S, shared: &'a Shared<A>, leave: &'a CancellationToken) -> Self {
+        Conversation {
+            stream,
+            shared,
+            session: shared.answer.open(),
+            codec: FrameCodec::new(shared.frame_bytes_max),
+            requests: BytesMut::new(),
+            replies: BytesMut::new(),
+            admitted: None,
+            client: Client::Sending,
+            leave,
+        }
+    }
+
+    /// Receives and answers until there is a reason not to.
     async fn run(
         &mut self,
         mut stopped: Pin<&mut WaitForCancellationFuture<'_>>,
-    ) -> Result<Never, Ended> {
+    ) -> Result<Infallible, Ended> {
         loop {
             self.receive(stopped.as_mut()).await?;
             self.answer_received().await?;
@@ -342,3 +345,6 @@ fn poll_receive(
     requests.extend_from_slice(received.filled());
     Poll::Ready(Ok(received.filled().len()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,3 +37,6 @@ pub use counters::Counters;
 pub use listener::{ListenError, Listener};
 pub use server::{Server, ServerLimits};
 pub use signals::stop_on_signals;
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,8 @@ impl Default for ServerLimits {
 pub struct Server<A> {
     listener: Listener,
     slots: Arc<Semaphore>,
+    /// Whether the last connection had to wait for a slot.
+    full: bool,
     drain: Duration,
     shared: Arc<Shared<A>>,
 }
@@ -66,22 +68,29 @@ pub(super) struct Shared<A> {
     pub(super) frame_bytes_max: usize,
 }
 
+impl<A> Shared<A> {
+    pub(super) fn new(answer: Arc<A>, limits: ServerLimits) -> Shared<A> {
+        let counters = Arc::new(Counters::default());
+        Shared {
+            answer,
+            budget: Budget::new(limits.large_frames_bytes_max, Arc::clone(&counters)),
+            counters,
+            frame_bytes_max: limits.frame_bytes_max,
+        }
+    }
+}
+
 impl<A: Answer> Server<A> {
     /// A server for `listener` whose requests are answered by `answer`.
     pub fn new(listener: Listener, answer: Arc<A>, limits: ServerLimits) -> Server<A> {
-        let counters = Arc::new(Counters::default());
         Server {
             listener,
             slots: Arc::new(Semaphore::new(
                 limits.connections_max.min(Semaphore::MAX_PERMITS),
             )),
+            full: false,
             drain: limits.drain,
-            shared: Arc::new(Shared {
-                answer,
-                budget: Budget::new(limits.large_frames_bytes_max, Arc::clone(&counters)),
-                counters,
-                frame_bytes_max: limits.frame_bytes_max,
-            }),
+            shared: Arc::new(Shared::new(answer, limits)),
         }
     }
 
@@ -138,16 +147,20 @@ impl<A: Answer> Server<A> {
 
     /// The next connection, once it may be served.
     async fn accept(&mut self) -> (TcpStream, Open) {
-        let slot = match Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(slot) => slot,
+        let slots = Arc::clone(&self.slots);
+        let slot = match Arc::clone(&slots).try_acquire_owned() {
+            Ok(slot) => {
+                self.full = false;
+                Ok(slot)
+            }
             Err(_) => {
-                debug!("connection limit reached");
-                Arc::clone(&self.slots)
-                    .acquire_owned()
-                    .await
-                    .expect("the semaphore is never closed")
+                if !std::mem::replace(&mut self.full, true) {
+                    warn!("connection limit reached, new connections wait");
+                }
+                slots.acquire_owned().await
             }
         };
+        let slot = slot.expect("the semaphore is never closed");
         let (socket, peer) = self.listener.accept(&self.shared.counters).await;
         (
             socket,
