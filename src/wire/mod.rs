@@ -1,0 +1,5 @@
+//! The CBOR-RPC protocol (protocol.md) as bytes. No I/O.
+
+mod frame;
+
+pub use frame::{Frame, FrameCodec, FrameError};
