@@ -5,7 +5,7 @@ use std::future::Future;
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
-use super::stub::FrameError;
+use crate::wire::FrameError;
 
 /// Answers the requests of all clients.
 pub trait Answer: Send + Sync + 'static {

@@ -28,11 +28,9 @@ mod counters;
 mod listener;
 mod server;
 mod signals;
-mod stub;
 mod transport;
 
 pub use answer::{Answer, Flow};
-pub use stub::FrameError;
 pub use counters::Counters;
 pub use listener::{ListenError, Listener};
 pub use server::{Server, ServerLimits};

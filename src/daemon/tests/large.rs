@@ -74,6 +74,21 @@ async fn what_follows_a_large_frame_is_answered_after_it() {
 }
 
 #[tokio::test]
+async fn a_large_frame_that_does_not_tell_its_length_is_answered_too() {
+    let server = Running::start(limits());
+    let mut client = server.connect().await;
+    let mut item = vec![0x9f];
+    item.extend(vec![0x00; 300_000]);
+    client.socket.write_all(&item).await.unwrap();
+    until(|| server.counters.large_frame_bytes() > 0).await;
+    item.push(0xff);
+    client.socket.write_all(&[0xff]).await.unwrap();
+    client.send([b"next"]).await;
+    client.receives([&item[..], b"next"]).await;
+    assert_eq!(server.counters.large_frame_bytes(), 0);
+}
+
+#[tokio::test]
 async fn stopping_does_not_wait_for_room() {
     let server = Running::start(limits());
     let (mut first, mut second) = (server.connect().await, server.connect().await);

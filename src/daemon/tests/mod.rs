@@ -16,7 +16,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Counters, Flow, FrameError, Listener, Server, ServerLimits};
+use super::{Answer, Counters, Flow, Listener, Server, ServerLimits};
+use crate::wire::FrameError;
 
 /// Answers each request with itself, except that the first byte may ask for more:
 ///

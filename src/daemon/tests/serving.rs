@@ -46,7 +46,7 @@ async fn a_half_closed_client_gets_all_its_replies_and_then_a_reset() {
     client.socket.shutdown().await.unwrap();
     client.receives([b"one"]).await;
     client
-        .receives([&[b'L'; 8_000_000][..], b"three"])
+        .receives([&vec![b'L'; 8_000_000][..], b"three"])
         .await;
     client.is_reset().await;
 }
