@@ -6,6 +6,7 @@ pub mod cbor;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod jobserver;
 pub mod limits;
 pub mod model;
 pub mod wire;

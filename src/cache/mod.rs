@@ -23,7 +23,7 @@ use crate::{
     backend::{ActiveAttempt, Backend, Claim, Claims, Error, Kind, Result},
     clock::Timestamp,
     limits::CACHE_ADDED_UNITS_MAX,
-    model::{NamespaceId, NewSpec, NewUnit, Phase, SpecId, SpecName, UnitKey},
+    model::{NamespaceId, NewSpec, NewUnit, Phase, SpecId, SpecName},
 };
 
 /// A backend, and what is known about names in it.
@@ -105,20 +105,24 @@ impl<B: Backend> Cache<B> {
     ///
     /// # Errors
     /// Those of the backend.
-    pub async fn put_units(&self, now: Timestamp, spec: SpecId, units: Vec<NewUnit>) -> Result<()> {
-        let remembered: Vec<UnitKey> = match units.len() {
-            ..=CACHE_ADDED_UNITS_MAX => units.iter().map(|unit| unit.key.clone()).collect(),
-            _ => Vec::new(),
-        };
+    pub async fn put_units(&self, now: Timestamp, spec: SpecId, units: &[NewUnit]) -> Result<()> {
         let ids = self.backend.put_units(now, spec, units).await?;
-        for (key, unit) in remembered.into_iter().zip(ids) {
-            // A unit that existed may be in another phase; then its first update looks twice.
-            let active = ActiveAttempt {
-                unit,
-                phase: Phase::Idle,
-                attempt: None,
-            };
-            self.attempts.insert(AttemptKey { spec, key }, active);
+        if units.len() <= CACHE_ADDED_UNITS_MAX {
+            for (new, unit) in units.iter().zip(ids) {
+                // One that existed may be in another phase; its first update looks twice.
+                let active = ActiveAttempt {
+                    unit,
+                    phase: Phase::Idle,
+                    attempt: None,
+                };
+                self.attempts.insert(
+                    AttemptKey {
+                        spec,
+                        key: new.key.clone(),
+                    },
+                    active,
+                );
+            }
         }
         Ok(())
     }

@@ -49,26 +49,13 @@ impl Head {
         let (&first, tail) = rest.split_first().ok_or(Error::Truncated)?;
         let (major, info) = (first >> 5, first & 0x1f);
         let (argument, bytes) = match info {
-            0..=23 => (u64::from(info), 1),
-            24 => (u64::from(u8::from_be_bytes(front(tail)?)), 2),
-            25 => (u64::from(u16::from_be_bytes(front(tail)?)), 3),
-            26 => (u64::from(u32::from_be_bytes(front(tail)?)), 5),
-            27 => (u64::from_be_bytes(front(tail)?), 9),
-            31 if matches!(major, BYTES..=MAP | SIMPLE) => {
-                return Ok(Head {
-                    major,
-                    argument: None,
-                    bytes: 1,
-                });
-            }
-            _ => return Err(Error::Malformed),
+            // First, and alone: nearly every head is of this kind.
+            0..=23 => (Some(u64::from(info)), 1),
+            _ => long(major, info, tail)?,
         };
-        if major == SIMPLE && info == 24 && argument < 32 {
-            return Err(Error::Malformed); // RFC 8949 §3.3: one value, two encodings
-        }
         Ok(Head {
             major,
-            argument: Some(argument),
+            argument,
             bytes,
         })
     }
@@ -117,6 +104,21 @@ pub(super) fn shortest(major: u8, argument: u64) -> ([u8; HEAD_BYTES_MAX], usize
     head[0] = major << 5 | info;
     head[1..bytes].copy_from_slice(&argument.to_be_bytes()[9 - bytes..]);
     (head, bytes)
+}
+
+/// The argument and the length of a head that is not the shortest there is.
+fn long(major: u8, info: u8, tail: &[u8]) -> Result<(Option<u64>, usize), Error> {
+    Ok(match info {
+        24 => match u8::from_be_bytes(front(tail)?) {
+            0..32 if major == SIMPLE => return Err(Error::Malformed), // RFC 8949 §3.3
+            byte => (Some(u64::from(byte)), 2),
+        },
+        25 => (Some(u64::from(u16::from_be_bytes(front(tail)?))), 3),
+        26 => (Some(u64::from(u32::from_be_bytes(front(tail)?))), 5),
+        27 => (Some(u64::from_be_bytes(front(tail)?)), 9),
+        31 if matches!(major, BYTES..=MAP | SIMPLE) => (None, 1),
+        _ => return Err(Error::Malformed),
+    })
 }
 
 fn front<const N: usize>(tail: &[u8]) -> Result<[u8; N], Error> {

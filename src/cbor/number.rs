@@ -5,7 +5,7 @@ use super::Error;
 /// An integer or a float, of any width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
-    /// −2⁶⁴ to 2⁶⁴ − 1.
+    /// −2⁶⁴ to 2⁶⁴ − 1, or more if it came as an integer of any size.
     Integer(i128),
     /// Half, single or double precision; every value of the narrower two is a value
     /// of the widest.

@@ -8,12 +8,17 @@
 //! [`Reader::raw`] checks all of its item.
 
 use super::{
-    Error, Kind, Number, Progress, Scan,
+    Error, Kind, Number, Progress, Scan, Str,
     head::{
         ARRAY, BREAK, FALSE, Head, MAP, NEGATIVE, NULL, SIMPLE, TAG, TRUE, UNDEFINED, UNSIGNED,
     },
     number::from_half,
 };
+
+/// The tag of a byte string that is an unsigned number, the most significant byte first.
+const TAG_BIG: u64 = 2;
+/// The same of −1 minus the number.
+const TAG_BIG_NEGATIVE: u64 = 3;
 
 /// What a container still holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +105,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number of any form.
+    /// A number of any form. An integer of any size (tags 2 and 3, as Python 2 sends
+    /// those from 2⁶³ on) saturates where it does not fit.
     ///
     /// # Errors
     /// [`Error::Expected`].
@@ -112,6 +118,9 @@ impl<'a> Reader<'a> {
             (SIMPLE, Some(bits), 3) => Number::Float(from_half(bits as u16)),
             (SIMPLE, Some(bits), 5) => Number::Float(f64::from(f32::from_bits(bits as u32))),
             (SIMPLE, Some(bits), 9) => Number::Float(f64::from_bits(bits)),
+            (TAG, Some(tag @ (TAG_BIG | TAG_BIG_NEGATIVE)), bytes) => {
+                return self.big_number(tag, bytes);
+            }
             _ => return Err(self.expected("a number")),
         };
         self.pass(head.bytes)?;
@@ -231,6 +240,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[cold]
+    fn big_number(&mut self, tag: u64, head_bytes: usize) -> Result<Number, Error> {
+        let mut content = self.clone();
+        content.pass(head_bytes)?;
+        let Ok(Str::Bytes(digits)) = content.string() else {
+            return Err(self.expected("a number"));
+        };
+        self.rest = content.rest;
+        let magnitude = digits.iter().try_fold(0i128, |sum, &digit| {
+            sum.checked_mul(256)?.checked_add(digit.into())
+        });
+        let magnitude = magnitude.unwrap_or(i128::MAX);
+        Ok(Number::Integer(match tag {
+            TAG_BIG_NEGATIVE => -1 - magnitude,
+            _ => magnitude,
+        }))
+    }
+
     fn checked<T>(&mut self, check: impl FnOnce(Number) -> Result<T, Error>) -> Result<T, Error> {
         let before = self.rest;
         check(self.number()?).inspect_err(|_| self.rest = before)
@@ -301,6 +328,9 @@ pub(super) mod tests {
             (&[0xf9, 0x5c, 0xb0], Number::Float(300.0)),
             (&[0xfa, 0x3f, 0xc0, 0, 0], Number::Float(1.5)),
             (&[0xfb, 0xc0, 0, 0, 0, 0, 0, 0, 0], Number::Float(-2.0)),
+            (b"\xc2\x43\x01\0\0", Number::Integer(65_536)),
+            (b"\xc3\x41\x00", Number::Integer(-1)),
+            (b"\xc2\x51aaaaaaaaaaaaaaaaa", Number::Integer(i128::MAX)),
         ] {
             assert_eq!(read(item, Reader::number), Ok(number));
         }

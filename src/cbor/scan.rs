@@ -35,26 +35,30 @@ pub enum Progress {
     },
 }
 
-/// An open container waits for: this many more items, up to [`ITEMS_CAP`] …
-type Open = u64;
+/// What a container waits for: this many more items, up to [`ITEMS_CAP`] …
+type Waits = u64;
 /// … or items up to a break, …
-const ITEMS: Open = Open::MAX;
+const ITEMS: Waits = Waits::MAX;
 /// … or a key or a break, …
-const KEY: Open = Open::MAX - 1;
+const KEY: Waits = Waits::MAX - 1;
 /// … or a value.
-const VALUE: Open = Open::MAX - 2;
+const VALUE: Waits = Waits::MAX - 2;
 /// Counts above this are as good as this: an item has at least one byte, and no
 /// buffer has this many.
-const ITEMS_CAP: Open = 1 << 62;
+const ITEMS_CAP: Waits = 1 << 62;
 
 /// The state of a check that can stop wherever the bytes do.
 #[derive(Debug, Clone)]
 pub struct Scan {
     position: usize,
     depth: usize,
+    /// What the innermost open container waits for. At depth 0 that is the scan
+    /// itself, which waits for one item.
+    waits: Waits,
+    /// What the `depth` containers around it wait for, outermost first.
+    around: [Waits; CBOR_DEPTH_MAX],
     /// Inside a chunked string: its major type.
     chunks: Option<u8>,
-    open: [Open; CBOR_DEPTH_MAX],
 }
 
 impl Default for Scan {
@@ -70,153 +74,177 @@ impl Scan {
         Scan {
             position: 0,
             depth: 0,
+            waits: 1,
+            around: [0; CBOR_DEPTH_MAX],
             chunks: None,
-            open: [0; CBOR_DEPTH_MAX],
         }
     }
 
-    /// Back to the start, for another item.
-    pub fn reset(&mut self) {
-        self.position = 0;
-        self.depth = 0;
-        self.chunks = None;
-    }
-
-    /// How many bytes have been checked; after an error, where the bad item starts.
+    /// How many bytes of the item have been checked; after an error, where the bad
+    /// part of it starts.
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
     }
 
     /// Checks on from where the last call stopped. `item` is all that has arrived of
-    /// the item, from its first byte, and may go on after the item's end.
+    /// the item, from its first byte, and may go on after the item's end. Once the
+    /// item is complete, the scan is at the start of another.
     ///
     /// # Errors
     /// [`Error::Malformed`] and [`Error::TooDeep`], as soon as the offending head, or
     /// the whole of an offending text string, is there; the same again if called again.
+    #[inline]
     pub fn advance(&mut self, item: &[u8]) -> Result<Progress, Error> {
-        loop {
-            let rest = item.get(self.position..).unwrap_or_default();
-            let head = match Head::parse(rest) {
-                Ok(head) => head,
-                Err(Error::Truncated) => return Ok(self.need_more(Head::bytes_announced(rest), 0)),
-                Err(error) => return Err(error),
+        // In locals the state stays in registers.
+        let mut rest = item.get(self.position..).unwrap_or_default();
+        let (mut depth, mut waits) = (self.depth, self.waits);
+        let stop = loop {
+            let step = match self.chunks {
+                None => step(rest),
+                Some(major) => chunk(rest, major),
             };
-            let mut end = head.bytes;
-            let completes = match (head.major, head.argument, self.chunks) {
-                (BYTES | TEXT, Some(length), chunks) => {
-                    if chunks.is_some_and(|major| major != head.major) {
-                        return Err(Error::Malformed);
+            let (step, after) = match step {
+                Ok(step) => step,
+                Err(stop) => break stop,
+            };
+            match step {
+                Step::Complete => {}
+                Step::Chunks(chunks) => {
+                    self.chunks = chunks;
+                    if chunks.is_some() {
+                        rest = after;
+                        continue;
                     }
-                    let Some(content) = string(rest, head.bytes, length) else {
-                        return Ok(self.need_more(head.bytes, length));
+                }
+                Step::Break if matches!(waits, ITEMS | KEY) => waits = 1, // for its own end
+                Step::Break => break Stop::Error(Error::Malformed),
+                Step::Open(items) => {
+                    let Some(outer) = self.around.get_mut(depth) else {
+                        break Stop::Error(Error::TooDeep);
                     };
-                    if head.major == TEXT {
-                        str::from_utf8(content).map_err(|_| Error::Malformed)?;
+                    if items > 0 {
+                        *outer = waits;
+                        depth += 1;
+                        waits = items;
+                        rest = after;
+                        continue;
                     }
-                    end += content.len();
-                    chunks.is_none()
                 }
-                (SIMPLE, None, Some(_)) => {
-                    self.chunks = None;
-                    true
-                }
-                (.., Some(_)) => return Err(Error::Malformed), // neither a chunk nor a break
-                (UNSIGNED | NEGATIVE, ..) | (SIMPLE, Some(_), _) => true,
-                (BYTES | TEXT, None, _) => {
-                    self.chunks = Some(head.major);
-                    false
-                }
-                (SIMPLE, None, _) => {
-                    self.leave()?;
-                    true
-                }
-                (ARRAY, Some(items), _) => self.enter(items.min(ITEMS_CAP))?,
-                (MAP, Some(pairs), _) => self.enter(pairs.min(ITEMS_CAP / 2) * 2)?,
-                (TAG, ..) => self.enter(1)?,
-                (ARRAY, None, _) => self.enter(ITEMS)?,
-                (MAP, None, _) => self.enter(KEY)?,
-                _ => return Err(Error::Malformed), // heads that are never parsed
+            }
+            // An item is complete, and perhaps with it some of the containers it is in.
+            rest = after;
+            while waits == 1 {
+                let outer = depth.checked_sub(1).and_then(|d| self.around.get(d));
+                let Some(&outer) = outer else {
+                    let bytes = item.len() - rest.len();
+                    (self.position, self.depth, self.waits) = (0, 0, 1);
+                    return Ok(Progress::Complete { bytes });
+                };
+                depth -= 1;
+                waits = outer;
+            }
+            waits = match waits {
+                ITEMS => ITEMS,
+                KEY => VALUE,
+                VALUE => KEY,
+                items => items - 1,
             };
-            self.position += end;
-            if completes && self.completes_all() {
-                return Ok(Progress::Complete {
-                    bytes: self.position,
-                });
-            }
+        };
+        self.position = item.len() - rest.len();
+        (self.depth, self.waits) = (depth, waits);
+        match stop {
+            Stop::Needs(bytes) => Ok(self.need_more(bytes)),
+            Stop::Error(error) => Err(error),
         }
     }
 
-    /// Opens a container that waits for `open`, or, if it is empty, says that it is
-    /// complete already.
-    #[inline]
-    fn enter(&mut self, open: Open) -> Result<bool, Error> {
-        let innermost = self.open.get_mut(self.depth).ok_or(Error::TooDeep)?;
-        if open == 0 {
-            return Ok(true);
-        }
-        *innermost = open;
-        self.depth += 1;
-        Ok(false)
-    }
-
-    /// Ends the innermost container at a break.
-    fn leave(&mut self) -> Result<(), Error> {
-        match self.innermost() {
-            Some(&mut (ITEMS | KEY)) => {
-                self.depth -= 1;
-                Ok(())
-            }
-            _ => Err(Error::Malformed),
-        }
-    }
-
-    /// One item is complete: tells the containers around it, of which it may complete
-    /// some, and says whether it completes all.
-    #[inline]
-    fn completes_all(&mut self) -> bool {
-        while let Some(open) = self.innermost() {
-            match *open {
-                ITEMS => {}
-                KEY => *open = VALUE,
-                VALUE => *open = KEY,
-                1 => {
-                    self.depth -= 1;
-                    continue;
-                }
-                _ => *open -= 1,
-            }
-            return false;
-        }
-        true
-    }
-
-    #[inline]
-    fn innermost(&mut self) -> Option<&mut Open> {
-        self.open.get_mut(self.depth.checked_sub(1)?)
-    }
-
-    /// The next step needs `head_bytes` and `content_bytes` after the position; after
-    /// that, every counted item still to come has at least one byte.
+    /// The next step needs `bytes` after the position; after that, every counted item
+    /// still to come has at least one byte.
     #[cold]
-    fn need_more(&self, head_bytes: usize, content_bytes: u64) -> Progress {
-        let step = (self.position as u64)
-            .saturating_add(head_bytes as u64)
-            .saturating_add(content_bytes);
-        let bytes_min = self.open[..self.depth]
-            .iter()
-            .filter(|&&open| open <= ITEMS_CAP)
+    fn need_more(&self, bytes: u64) -> Progress {
+        let step = bytes.saturating_add(self.position as u64);
+        let open = self.around.iter().take(self.depth).chain([&self.waits]);
+        let bytes_min = open
+            .filter(|&&waits| waits <= ITEMS_CAP)
             .fold(step, |sum, &items| sum.saturating_add(items - 1));
         Progress::NeedMore { bytes_min }
     }
 }
 
-/// The content of a string of `length` bytes after its head; `None` if it is not
-/// all there.
-#[inline]
-fn string(rest: &[u8], head_bytes: usize, length: u64) -> Option<&[u8]> {
-    let length = usize::try_from(length).ok()?;
-    rest.get(head_bytes..)?.get(..length)
+/// What the head at the front of the rest, and a string's content, amount to.
+enum Step {
+    /// A whole item that has no others in it.
+    Complete,
+    /// A container that waits for this, or an empty one.
+    Open(Waits),
+    /// The end of the innermost container.
+    Break,
+    /// The start or a chunk of a chunked string of this major type, or its end.
+    Chunks(Option<u8>),
+}
+
+/// Why the check stops before the item is complete.
+enum Stop {
+    /// The next step needs this many bytes after the position.
+    Needs(u64),
+    Error(Error),
+}
+
+/// Takes one step over `rest`, outside of a chunked string.
+#[inline(always)]
+fn step(rest: &[u8]) -> Result<(Step, &[u8]), Stop> {
+    let head = parse(rest)?;
+    let tail = rest.get(head.bytes..).unwrap_or_default();
+    let step = match (head.major, head.argument) {
+        (BYTES | TEXT, Some(length)) => {
+            return string(&head, length, tail).map(|after| (Step::Complete, after));
+        }
+        (UNSIGNED | NEGATIVE, _) | (SIMPLE, Some(_)) => Step::Complete,
+        (MAP, Some(pairs)) => Step::Open(pairs.min(ITEMS_CAP / 2) * 2),
+        (ARRAY, Some(items)) => Step::Open(items.min(ITEMS_CAP)),
+        (TAG, _) => Step::Open(1),
+        (BYTES | TEXT, None) => Step::Chunks(Some(head.major)),
+        (ARRAY, None) => Step::Open(ITEMS),
+        (MAP, None) => Step::Open(KEY),
+        _ => Step::Break,
+    };
+    Ok((step, tail))
+}
+
+/// Takes one step over `rest`, inside a chunked string of type `major`.
+#[cold]
+fn chunk(rest: &[u8], major: u8) -> Result<(Step, &[u8]), Stop> {
+    let head = parse(rest)?;
+    let tail = rest.get(head.bytes..).unwrap_or_default();
+    match (head.major, head.argument) {
+        (SIMPLE, None) => Ok((Step::Chunks(None), tail)),
+        (kind, Some(length)) if kind == major => {
+            string(&head, length, tail).map(|after| (Step::Chunks(Some(major)), after))
+        }
+        _ => Err(Stop::Error(Error::Malformed)),
+    }
+}
+
+#[inline(always)]
+fn parse(rest: &[u8]) -> Result<Head, Stop> {
+    Head::parse(rest).map_err(|error| match error {
+        Error::Truncated => Stop::Needs(Head::bytes_announced(rest) as u64),
+        error => Stop::Error(error),
+    })
+}
+
+/// Passes the content of a string of `length` bytes.
+#[inline(always)]
+fn string<'a>(head: &Head, length: u64, tail: &'a [u8]) -> Result<&'a [u8], Stop> {
+    let split = usize::try_from(length).map(|length| tail.split_at_checked(length));
+    let Ok(Some((content, after))) = split else {
+        return Err(Stop::Needs(length.saturating_add(head.bytes as u64)));
+    };
+    if head.major == TEXT && str::from_utf8(content).is_err() {
+        return Err(Stop::Error(Error::Malformed));
+    }
+    Ok(after)
 }
 
 #[cfg(test)]
@@ -322,18 +350,19 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_that_was_reset_knows_nothing_of_the_last_item() {
+    fn a_scan_knows_nothing_of_the_item_before() {
         let mut scan = Scan::new();
-        assert!(scan.advance(&[0x82, 0x7f]).is_ok());
-        scan.reset();
-        assert_eq!(
-            scan.advance(&[0x00, 0xff]),
-            Ok(Progress::Complete { bytes: 1 })
-        );
-        scan.reset();
-        assert_eq!(
-            scan.advance(&[0x01, 0x1c]),
-            Ok(Progress::Complete { bytes: 1 })
-        );
+        let chunked = [0x82, 0x7f, 0x60, 0xff, 0x9f, 0xff];
+        assert!(matches!(
+            scan.advance(&chunked[..3]),
+            Ok(Progress::NeedMore { .. })
+        ));
+        assert_eq!(scan.advance(&chunked), Ok(Progress::Complete { bytes: 6 }));
+        for _ in 0..2 {
+            assert_eq!(
+                scan.advance(&[0x81, 0x00, 0xff]),
+                Ok(Progress::Complete { bytes: 2 })
+            );
+        }
     }
 }

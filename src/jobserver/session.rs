@@ -21,6 +21,7 @@ pub struct Session {
     /// The attempts it was given.
     pub(super) given: GivenAttempts,
     worker: Option<WorkerName>,
+    bad_lease: bool,
 }
 
 impl Session {
@@ -29,7 +30,28 @@ impl Session {
         namespace_name: String,
         random: fastrand::Rng,
     ) -> Session {
-        Session { namespace, namespace_name, random, given: GivenAttempts::default(), worker: None }
+        Session {
+            namespace,
+            namespace_name,
+            random,
+            given: GivenAttempts::default(),
+            worker: None,
+            bad_lease: false,
+        }
+    }
+
+    /// Moves the connection to another namespace, whose units it was never given.
+    pub(super) fn enter(&mut self, namespace: NamespaceId, name: String) {
+        if self.namespace != namespace {
+            self.given = GivenAttempts::default();
+        }
+        self.namespace = namespace;
+        self.namespace_name = name;
+    }
+
+    /// Whether this is the first time the connection asks for a lease out of bounds.
+    pub(super) fn first_bad_lease(&mut self) -> bool {
+        !std::mem::replace(&mut self.bad_lease, true)
     }
 
     /// The name as a value to keep. A connection mostly speaks for one worker, so its
@@ -95,7 +117,8 @@ impl GivenAttempts {
         };
         let (given, hasher) = (&self.given, &self.hasher);
         let index = u32::try_from(at).expect("the ring is far smaller than u32");
-        self.by_name.insert_unique(hash, index, |&i| hash_of(hasher, &given[i as usize]));
+        self.by_name
+            .insert_unique(hash, index, |&i| hash_of(hasher, &given[i as usize]));
     }
 
     /// The attempt that the connection was last given on this unit.
@@ -112,7 +135,9 @@ impl GivenAttempts {
             let given = &self.given[i as usize];
             given.key.as_bytes() == key && given.spec.as_str() == spec
         };
-        self.by_name.find(hash(&self.hasher, spec, key), same).map(|&i| i as usize)
+        self.by_name
+            .find(hash(&self.hasher, spec, key), same)
+            .map(|&i| i as usize)
     }
 }
 
@@ -134,13 +159,18 @@ mod tests {
 
     fn insert(given: &mut GivenAttempts, unit: usize, attempt: u64) {
         let key = unit.to_string();
-        let key = KeyRef { bytes: key.as_bytes(), string_type: StringType::Text };
+        let key = KeyRef {
+            bytes: key.as_bytes(),
+            string_type: StringType::Text,
+        };
         let (spec, key) = (SpecName::new("s").unwrap(), UnitKey::new(key).unwrap());
         given.insert(spec, key, AttemptId::new(attempt));
     }
 
     fn get(given: &GivenAttempts, unit: usize) -> Option<u64> {
-        given.get("s", unit.to_string().as_bytes()).map(AttemptId::get)
+        given
+            .get("s", unit.to_string().as_bytes())
+            .map(AttemptId::get)
     }
 
     #[test]
@@ -150,7 +180,11 @@ mod tests {
         insert(&mut given, 1, 10);
         insert(&mut given, 1, 11);
         assert_eq!(get(&given, 1), Some(11));
-        assert_eq!(given.get("other", b"1"), None, "another spec's unit is another unit");
+        assert_eq!(
+            given.get("other", b"1"),
+            None,
+            "another spec's unit is another unit"
+        );
     }
 
     #[test]

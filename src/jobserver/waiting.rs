@@ -74,7 +74,11 @@ impl Waiting {
         self.members.fetch_add(1, Ordering::SeqCst);
         // What is due next matters only while someone waits.
         self.earlier.notify_one();
-        Member { waiting: self, wishes, group }
+        Member {
+            waiting: self,
+            wishes,
+            group,
+        }
     }
 
     /// Tells that up to `units` units became available in the namespace.
@@ -169,12 +173,18 @@ mod tests {
     async fn as_many_are_woken_as_units_came_first_come_first_served() {
         let waiting = Waiting::default();
         let members: Vec<_> = (0..3).map(|_| waiting.join(wishes("s"))).collect();
-        let mut woken: Vec<_> = members.iter().map(|member| Box::pin(member.woken())).collect();
+        let mut woken: Vec<_> = members
+            .iter()
+            .map(|member| Box::pin(member.woken()))
+            .collect();
         for woken in &mut woken {
             assert!(!is_ready(woken.as_mut()).await);
         }
         waiting.wake(NamespaceId::new(2), 3);
-        assert!(!is_ready(woken[0].as_mut()).await, "another namespace's unit");
+        assert!(
+            !is_ready(woken[0].as_mut()).await,
+            "another namespace's unit"
+        );
         waiting.wake(NamespaceId::new(1), 2);
         assert!(is_ready(woken[0].as_mut()).await && is_ready(woken[1].as_mut()).await);
         assert!(!is_ready(woken[2].as_mut()).await);

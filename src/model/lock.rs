@@ -121,13 +121,13 @@ fn canonicalize(reader: &mut Reader<'_>, out: &mut BytesMut) -> Result<(), cbor:
         Writer::new(out).bytes(string.as_bytes());
     } else if let Ok(number) = reader.number() {
         match number {
-            Number::Integer(integer) => match (u64::try_from(integer), u64::try_from(-1 - integer))
-            {
-                (Ok(unsigned), _) => drop(Writer::new(out).u64(unsigned)),
-                // Tag 3 is how CBOR says a negative number of any size.
-                (_, Ok(negative)) => drop(Writer::new(out).tag(3).bytes(&negative.to_be_bytes())),
-                _ => unreachable!("an integer of one item has 64 bits and a sign"),
-            },
+            // As integers of any size (tags 2 and 3) of one length.
+            Number::Integer(integer @ 0..) => {
+                Writer::new(out).tag(2).bytes(&integer.to_be_bytes());
+            }
+            Number::Integer(integer) => {
+                Writer::new(out).tag(3).bytes(&(-1 - integer).to_be_bytes());
+            }
             Number::Float(float) if float.is_nan() => drop(Writer::new(out).f64(f64::NAN)),
             Number::Float(float) => drop(Writer::new(out).f64(float)),
         }

@@ -73,7 +73,7 @@ impl Memory {
                         Some(other) => other,
                         None => &mut source,
                     };
-                    for unit in units {
+                    for unit in &units {
                         receiver.put(now, unit);
                     }
                     changed.chained = Some((target.id, count));

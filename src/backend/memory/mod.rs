@@ -32,6 +32,7 @@ mod put;
 mod recent;
 mod remove;
 mod shard;
+mod steps;
 mod unit;
 mod units;
 mod upkeep;
@@ -60,11 +61,10 @@ use crate::{
         UnitSelection, WorkerSelection,
     },
     clock::Timestamp,
-    limits::{CHANGE_BATCH_MAX, DELETE_BATCH_MAX, LOOKUP_BATCH_MAX},
+    limits::CHANGE_BATCH_MAX,
     model::{
         Heartbeat, HeldUnit, LockPath, NamespaceId, NamespaceName, NewSpec, NewUnit,
-        PriorityChange, SpecChange, SpecId, StatusSet, Unit, UnitCounts, UnitId, Worker,
-        WorkerName,
+        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, UnitId, Worker, WorkerName,
     },
 };
 
@@ -127,48 +127,6 @@ impl Memory {
         });
         if let Ok(units) = units {
             remove::free(units);
-        }
-    }
-
-    /// Runs `look` for each of the keys, some at a time under the lock.
-    async fn each_key<T>(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        keys: &[&[u8]],
-        mut look: impl FnMut(&mut Shard, &[u8]) -> T,
-    ) -> Result<Vec<T>> {
-        let entry = self.entry(spec)?;
-        let mut found = Vec::with_capacity(keys.len());
-        for some in keys.chunks(LOOKUP_BATCH_MAX) {
-            if !found.is_empty() {
-                tokio::task::yield_now().await;
-            }
-            let mut shard = entry.lock()?;
-            shard.catch_up(now);
-            found.extend(some.iter().map(|key| look(&mut shard, key)));
-        }
-        Ok(found)
-    }
-
-    async fn delete_statuses(
-        &self,
-        now: Timestamp,
-        entry: &Entry,
-        statuses: StatusSet,
-    ) -> Result<u64> {
-        let (mut count, mut after) = (0, None);
-        loop {
-            let key = after.as_ref().map(crate::model::UnitKey::as_bytes);
-            let deleted = entry
-                .lock()?
-                .delete_some(now, statuses, key, DELETE_BATCH_MAX);
-            count += deleted.count;
-            after = deleted.last;
-            if after.is_none() {
-                return Ok(count);
-            }
-            tokio::task::yield_now().await;
         }
     }
 }
@@ -273,13 +231,13 @@ impl Backend for Memory {
         &self,
         now: Timestamp,
         spec: SpecId,
-        units: Vec<NewUnit>,
+        units: &[NewUnit],
     ) -> Result<Vec<UnitId>> {
         let entry = self.entry(spec)?;
         let mut ids = Vec::with_capacity(units.len());
         let mut shard = entry.lock()?;
         shard.catch_up(now);
-        ids.extend(units.into_iter().map(|unit| shard.put(now, unit)));
+        ids.extend(units.iter().map(|unit| shard.put(now, unit)));
         Ok(ids)
     }
 
@@ -416,8 +374,7 @@ impl Backend for Memory {
         namespace: NamespaceId,
         beat: &Heartbeat,
     ) -> Result<Registered> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.workers).heartbeat(now, beat))
+        Ok(lock(&self.namespace_by_id(namespace)?.workers).heartbeat(now, beat))
     }
 
     async fn unregister(
@@ -426,8 +383,7 @@ impl Backend for Memory {
         namespace: NamespaceId,
         worker: &WorkerName,
     ) -> Result<bool> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.workers).unregister(now, worker))
+        Ok(lock(&self.namespace_by_id(namespace)?.workers).unregister(now, worker))
     }
 
     async fn worker(
@@ -436,8 +392,7 @@ impl Backend for Memory {
         namespace: NamespaceId,
         worker: &WorkerName,
     ) -> Result<Option<Worker>> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.workers).get(now, worker))
+        Ok(lock(&self.namespace_by_id(namespace)?.workers).get(now, worker))
     }
 
     async fn workers(
@@ -446,8 +401,7 @@ impl Backend for Memory {
         namespace: NamespaceId,
         which: WorkerSelection<'_>,
     ) -> Result<Vec<Worker>> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.workers).list(now, which))
+        Ok(lock(&self.namespace_by_id(namespace)?.workers).list(now, which))
     }
 
     async fn lock(
@@ -456,8 +410,7 @@ impl Backend for Memory {
         namespace: NamespaceId,
         request: LockRequest<'_>,
     ) -> Result<Result<(), LockConflict>> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.locks).lock(now, &request))
+        Ok(lock(&self.namespace_by_id(namespace)?.locks).lock(now, &request))
     }
 
     async fn lock_some(
@@ -466,8 +419,7 @@ impl Backend for Memory {
         namespace: NamespaceId,
         request: LockRequest<'_>,
     ) -> Result<Vec<bool>> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.locks).lock_some(now, &request))
+        Ok(lock(&self.namespace_by_id(namespace)?.locks).lock_some(now, &request))
     }
 
     async fn renew_locks(
@@ -476,8 +428,7 @@ impl Backend for Memory {
         namespace: NamespaceId,
         request: LockRequest<'_>,
     ) -> Result<Result<(), LockConflict>> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.locks).renew(now, &request))
+        Ok(lock(&self.namespace_by_id(namespace)?.locks).renew(now, &request))
     }
 
     async fn unlock(
@@ -487,8 +438,7 @@ impl Backend for Memory {
         owner: &WorkerName,
         paths: &[LockPath],
     ) -> Result<Result<(), LockConflict>> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.locks).unlock(now, owner, paths))
+        Ok(lock(&self.namespace_by_id(namespace)?.locks).unlock(now, owner, paths))
     }
 
     async fn lock_owners(
@@ -497,13 +447,11 @@ impl Backend for Memory {
         namespace: NamespaceId,
         paths: &[LockPath],
     ) -> Result<Vec<Option<WorkerName>>> {
-        let namespace = self.namespace_by_id(namespace)?;
-        Ok(lock(&namespace.locks).owners(now, paths))
+        Ok(lock(&self.namespace_by_id(namespace)?.locks).owners(now, paths))
     }
 
     async fn drop_locks(&self, namespace: NamespaceId, below: &LockPath) -> Result<()> {
-        let namespace = self.namespace_by_id(namespace)?;
-        lock(&namespace.locks).drop_below(below);
+        lock(&self.namespace_by_id(namespace)?.locks).drop_below(below);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::{
 impl Shard {
     /// Adds a unit, or replaces the one of its key as semantics.md §3 says: a unit
     /// that is finished or failed becomes available again, any other keeps its state.
-    pub(super) fn put(&mut self, now: Timestamp, new: NewUnit) -> UnitId {
+    pub(super) fn put(&mut self, now: Timestamp, new: &NewUnit) -> UnitId {
         let not_before = if new.delay.is_zero() {
             ANY_TIME
         } else {
@@ -20,14 +20,14 @@ impl Shard {
         };
         let slot = match self.units.find(new.key.as_bytes()) {
             None => {
-                let mut unit = Unit::new(new.key, new.data, new.priority);
+                let mut unit = Unit::new(new.key.clone(), new.data.clone(), new.priority);
                 unit.not_before = not_before;
                 unit.release(now);
                 self.units.insert(unit)
             }
             Some(slot) => {
                 self.units.update(slot, |unit| {
-                    unit.data = new.data;
+                    unit.data = new.data.clone();
                     unit.priority = new.priority;
                     unit.not_before = not_before;
                     let ended = unit.current().map(|attempt| attempt.ends);

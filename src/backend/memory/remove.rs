@@ -20,7 +20,7 @@ pub(super) fn free(units: Units) {
 /// What a step of deleting by status did.
 pub(super) struct Deleted {
     /// How many units were deleted.
-    pub(super) count: u64,
+    pub(super) count: usize,
     /// The last key; `None` if there is nothing more to delete.
     pub(super) last: Option<UnitKey>,
 }
@@ -49,11 +49,11 @@ impl Shard {
     ) -> Deleted {
         self.catch_up(now);
         let slots: Vec<Slot> = self.matching(now, statuses, after).take(max).collect();
-        let (count, mut last) = (slots.len() as u64, None);
+        let (count, mut last) = (slots.len(), None);
         for slot in slots {
             last = Some(self.units.remove(slot).key);
         }
-        if count < max as u64 {
+        if count < max {
             last = None;
         }
         Deleted { count, last }

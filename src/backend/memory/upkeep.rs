@@ -8,7 +8,6 @@ use super::{
 use crate::{
     backend::{Board, Candidate, Result, Swept},
     clock::Timestamp,
-    limits::DELETE_BATCH_MAX,
     model::NamespaceId,
 };
 
@@ -104,22 +103,5 @@ impl Memory {
             continuous.map_or(due, |from| from.min(due))
         });
         due.min().filter(|&due| due < Timestamp::MAX)
-    }
-
-    /// Removes what one spec no longer keeps, in steps.
-    pub(super) async fn archive_spec(&self, now: Timestamp, entry: &Entry) {
-        loop {
-            let archived = match entry.lock() {
-                Ok(mut shard) => {
-                    shard.catch_up(now);
-                    shard.archive(now, DELETE_BATCH_MAX)
-                }
-                Err(_) => 0, // deleted meanwhile
-            };
-            if archived < DELETE_BATCH_MAX {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
     }
 }

@@ -121,7 +121,7 @@ async fn of_several_entries_with_one_key_the_last_counts_and_the_first_types_the
             ..unit("a")
         },
     ];
-    let ids = w.memory.put_units(w.now, spec, units).await.unwrap();
+    let ids = w.memory.put_units(w.now, spec, &units).await.unwrap();
     assert_eq!(ids[0], ids[1]);
     let a = w.claim(spec, "w").await.unwrap();
     assert_eq!(
@@ -218,8 +218,8 @@ async fn very_many_delays_that_end_together_are_available_at_once_to_every_clien
         delay: LEASE,
         ..unit(&format!("{n:06}"))
     };
-    let units = (0..many).map(delayed).collect();
-    w.memory.put_units(w.now, spec, units).await.unwrap();
+    let units: Vec<_> = (0..many).map(delayed).collect();
+    w.memory.put_units(w.now, spec, &units).await.unwrap();
     w.advance(LEASE);
     let counts = w.counts(spec).await;
     assert_eq!(counts.available + counts.delayed, many as u64);
