@@ -90,8 +90,8 @@ async fn run_all(scripts: Vec<Script>) -> Vec<Outcome> {
 
 #[tokio::test]
 async fn every_exchange_in_the_files_is_answered_byte_for_byte() {
-    let scripts = files("tests/wire", "hex").iter().map(|path| {
-        let (name, text) = read(path);
+    let scripts = files("tests/wire", "hex").into_iter().map(|path| {
+        let (name, text) = read(&path);
         assert!(text.starts_with("# "), "{name}: the first line says what the file shows");
         Script::read(&name, &text).unwrap_or_else(|error| panic!("{error}"))
     });

@@ -54,8 +54,8 @@ enum Connection {
     Idle(Client<Memory>),
     /// The request from this line is being answered.
     Busy { line: usize, request: Frames, replies: JoinHandle<Replies> },
-    /// Dropped by the server; `false` until the scenario has said so.
-    Closed { is_said: bool },
+    /// Dropped by the server over the request from this line.
+    Closed { line: usize, is_said: bool },
 }
 
 struct Player {
@@ -93,7 +93,7 @@ pub async fn run(script: &Script) -> Outcome {
     for connection in connections.into_values() {
         let (line, why) = match connection {
             Connection::Busy { line, .. } => (line, "the scenario ends without its answer"),
-            Connection::Closed { is_said: false } => (0, "a connection was dropped, unsaid"),
+            Connection::Closed { line, is_said: false } => (line, "dropped the connection, unsaid"),
             _ => continue,
         };
         outcome.failures.push(format!("{}:{line}: {why}", script.name));
@@ -119,6 +119,7 @@ impl Player {
                 let refuse = move |error: FrameError, out: &mut BytesMut| server.refuse(&error.to_string(), out);
                 let replies = tokio::spawn(answer(client, frames.bytes.clone(), refuse));
                 self.set(Connection::Busy { line, request, replies });
+                self.turns().await;
             }
             Action::Expect(frames) => self.expect(frames).await?,
             Action::ExpectWaiting => {
@@ -131,9 +132,12 @@ impl Player {
                 }
             }
             Action::ExpectClosed => {
-                let connection = self.connection();
+                let mut connection = self.connection();
                 let is_closed = matches!(connection, Connection::Closed { .. });
-                self.set(if is_closed { Connection::Closed { is_said: true } } else { connection });
+                if let Connection::Closed { is_said, .. } = &mut connection {
+                    *is_said = true;
+                }
+                self.set(connection);
                 if !is_closed {
                     return Err("the connection goes on".to_owned());
                 }
@@ -167,8 +171,8 @@ impl Player {
     async fn expect(&mut self, expected: &Frames) -> Result<(), String> {
         self.turns().await;
         let connection = self.connection();
-        let (request, replies) = match connection {
-            Connection::Busy { request, replies, .. } if replies.is_finished() => (request, replies),
+        let (line, request, replies) = match connection {
+            Connection::Busy { line, request, replies } if replies.is_finished() => (line, request, replies),
             other => {
                 self.set(other);
                 return Err("there is no answer".to_owned());
@@ -176,7 +180,7 @@ impl Player {
         };
         let Replies { client, bytes, is_closed } = replies.await.map_err(|error| error.to_string())?;
         self.set(match is_closed {
-            true => Connection::Closed { is_said: false },
+            true => Connection::Closed { line, is_said: false },
             false => Connection::Idle(client),
         });
         let result = compare(&expected.bytes, &bytes);
