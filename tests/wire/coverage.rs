@@ -22,7 +22,11 @@ pub fn gaps<'a>(exchanges: impl Iterator<Item = &'a Exchange>) -> Vec<String> {
                 if exchange.is_hex {
                     shown.insert(format!("{method}: a call in hex"));
                 }
-                let what = if is_refusal(reply) { "a refusal or an error" } else { "a success" };
+                let what = if is_refusal(reply) {
+                    "a refusal or an error"
+                } else {
+                    "a success"
+                };
                 shown.insert(format!("{method}: {what}"));
             }
         }

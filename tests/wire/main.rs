@@ -39,7 +39,12 @@
 //! A request must be followed by what becomes of it, and a scenario does not end while
 //! a request is unanswered, so none can pass by saying nothing.
 
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "test code")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
 
 mod coverage;
 mod run;
@@ -64,15 +69,20 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
     let paths = entries.map(|entry| entry.unwrap().path());
-    let mut found: Vec<_> =
-        paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    let mut found: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
     found.sort();
     found
 }
 
 /// The name that failures show, and the content.
 fn read(path: &Path) -> (String, String) {
-    let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
+    let name = path
+        .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+        .unwrap()
+        .display()
+        .to_string();
     (name, fs::read_to_string(path).unwrap())
 }
 
@@ -82,9 +92,17 @@ async fn run_all(scripts: Vec<Script>) -> Vec<Outcome> {
     for script in scripts {
         outcomes.push(run::run(&script).await);
     }
-    let failures: Vec<_> =
-        outcomes.iter().flat_map(|outcome| &outcome.failures).map(String::as_str).collect();
-    assert!(failures.is_empty(), "{} failures\n\n{}\n", failures.len(), failures.join("\n\n"));
+    let failures: Vec<_> = outcomes
+        .iter()
+        .flat_map(|outcome| &outcome.failures)
+        .map(String::as_str)
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "{} failures\n\n{}\n",
+        failures.len(),
+        failures.join("\n\n")
+    );
     outcomes
 }
 
@@ -92,7 +110,10 @@ async fn run_all(scripts: Vec<Script>) -> Vec<Outcome> {
 async fn every_exchange_in_the_files_is_answered_byte_for_byte() {
     let scripts = files("tests/wire", "hex").into_iter().map(|path| {
         let (name, text) = read(&path);
-        assert!(text.starts_with("# "), "{name}: the first line says what the file shows");
+        assert!(
+            text.starts_with("# "),
+            "{name}: the first line says what the file shows"
+        );
         Script::read(&name, &text).unwrap_or_else(|error| panic!("{error}"))
     });
     let outcomes = run_all(scripts.collect()).await;
@@ -119,7 +140,10 @@ fn the_protocol_document_names_every_method() {
         let named = format!("`{}(", method.name);
         assert!(text.contains(&named), "{name} does not show {named}…)`");
         for parameter in method.parameters {
-            assert!(text.contains(parameter), "{name} says nothing of {parameter}, which {method} takes");
+            assert!(
+                text.contains(parameter),
+                "{name} says nothing of {parameter}, which {method} takes"
+            );
         }
     }
 }

@@ -53,7 +53,11 @@ enum Connection {
     /// Nothing is under way.
     Idle(Client<Memory>),
     /// The request from this line is being answered.
-    Busy { line: usize, request: Frames, replies: JoinHandle<Replies> },
+    Busy {
+        line: usize,
+        request: Frames,
+        replies: JoinHandle<Replies>,
+    },
     /// Dropped by the server over the request from this line.
     Closed { line: usize, is_said: bool },
 }
@@ -86,17 +90,29 @@ pub async fn run(script: &Script) -> Outcome {
     };
     for step in steps {
         if let Err(why) = player.play(step.line, &step.action).await {
-            player.outcome.failures.push(format!("{}:{}: {why}", script.name, step.line));
+            player
+                .outcome
+                .failures
+                .push(format!("{}:{}: {why}", script.name, step.line));
         }
     }
-    let Player { connections, mut outcome, .. } = player;
+    let Player {
+        connections,
+        mut outcome,
+        ..
+    } = player;
     for connection in connections.into_values() {
         let (line, why) = match connection {
             Connection::Busy { line, .. } => (line, "the scenario ends without its answer"),
-            Connection::Closed { line, is_said: false } => (line, "dropped the connection, unsaid"),
+            Connection::Closed {
+                line,
+                is_said: false,
+            } => (line, "dropped the connection, unsaid"),
             _ => continue,
         };
-        outcome.failures.push(format!("{}:{line}: {why}", script.name));
+        outcome
+            .failures
+            .push(format!("{}:{line}: {why}", script.name));
     }
     outcome
 }
@@ -114,11 +130,20 @@ impl Player {
                 let Connection::Idle(client) = self.connection() else {
                     return Err("the request before it is not answered".to_owned());
                 };
-                let request = Frames { bytes: frames.bytes.clone(), is_hex: frames.is_hex };
+                let request = Frames {
+                    bytes: frames.bytes.clone(),
+                    is_hex: frames.is_hex,
+                };
                 let server = self.world.server.clone();
-                let refuse = move |error: FrameError, out: &mut BytesMut| server.refuse(&error.to_string(), out);
+                let refuse = move |error: FrameError, out: &mut BytesMut| {
+                    server.refuse(&error.to_string(), out)
+                };
                 let replies = tokio::spawn(answer(client, frames.bytes.clone(), refuse));
-                self.set(Connection::Busy { line, request, replies });
+                self.set(Connection::Busy {
+                    line,
+                    request,
+                    replies,
+                });
                 self.turns().await;
             }
             Action::Expect(frames) => self.expect(frames).await?,
@@ -172,20 +197,35 @@ impl Player {
         self.turns().await;
         let connection = self.connection();
         let (line, request, replies) = match connection {
-            Connection::Busy { line, request, replies } if replies.is_finished() => (line, request, replies),
+            Connection::Busy {
+                line,
+                request,
+                replies,
+            } if replies.is_finished() => (line, request, replies),
             other => {
                 self.set(other);
                 return Err("there is no answer".to_owned());
             }
         };
-        let Replies { client, bytes, is_closed } = replies.await.map_err(|error| error.to_string())?;
+        let Replies {
+            client,
+            bytes,
+            is_closed,
+        } = replies.await.map_err(|error| error.to_string())?;
         self.set(match is_closed {
-            true => Connection::Closed { line, is_said: false },
+            true => Connection::Closed {
+                line,
+                is_said: false,
+            },
             false => Connection::Idle(client),
         });
         let result = compare(&expected.bytes, &bytes);
         let is_hex = request.is_hex && expected.is_hex;
-        self.outcome.exchanges.push(Exchange { request: request.bytes, reply: bytes, is_hex });
+        self.outcome.exchanges.push(Exchange {
+            request: request.bytes,
+            reply: bytes,
+            is_hex,
+        });
         result
     }
 }
@@ -201,7 +241,10 @@ async fn answer(
     while !is_closed {
         match codec.decode(&mut sent) {
             Ok(None) => {
-                assert!(sent.is_empty(), "a scenario sends whole frames: {sent:02x?}");
+                assert!(
+                    sent.is_empty(),
+                    "a scenario sends whole frames: {sent:02x?}"
+                );
                 break;
             }
             Ok(Some(frame)) => {
@@ -215,17 +258,31 @@ async fn answer(
             }
         }
     }
-    Replies { client, bytes: replies.to_vec(), is_closed }
+    Replies {
+        client,
+        bytes: replies.to_vec(),
+        is_closed,
+    }
 }
 
 fn compare(expected: &[u8], actual: &[u8]) -> Result<(), String> {
     if expected == actual {
         return Ok(());
     }
-    let same = expected.iter().zip(actual).take_while(|(one, other)| one == other).count();
+    let same = expected
+        .iter()
+        .zip(actual)
+        .take_while(|(one, other)| one == other)
+        .count();
     let mut why = format!("the replies differ from byte {same} on");
     for (name, bytes) in [("expected", expected), ("actual  ", actual)] {
-        write!(why, "\n  {name} {}\n           {}", hex(bytes), shown(bytes)).unwrap();
+        write!(
+            why,
+            "\n  {name} {}\n           {}",
+            hex(bytes),
+            shown(bytes)
+        )
+        .unwrap();
     }
     Err(why)
 }

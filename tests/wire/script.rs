@@ -69,7 +69,10 @@ impl Script {
                 (_, action) => steps.push(Step { line, action }),
             }
         }
-        Ok(Script { name: name.to_owned(), steps })
+        Ok(Script {
+            name: name.to_owned(),
+            steps,
+        })
     }
 }
 
@@ -80,7 +83,11 @@ pub fn blocks(document: &str) -> String {
     let lines = document.lines().map(|line| {
         let is_fence = line.starts_with("```");
         let keep = in_block && !is_fence;
-        in_block = if is_fence { !in_block && line.trim() == "```exchange" } else { in_block };
+        in_block = if is_fence {
+            !in_block && line.trim() == "```exchange"
+        } else {
+            in_block
+        };
         if keep { line } else { "" }
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -117,18 +124,33 @@ fn directive(text: &str) -> Result<Action> {
 /// one of the two has, or gives `None`.
 fn frames(text: &str, short: fn(&str) -> Result<Option<Vec<u8>>>) -> Result<Frames> {
     if let Some(payload) = short(text)? {
-        return Ok(Frames { bytes: frame(&payload), is_hex: false });
+        return Ok(Frames {
+            bytes: frame(&payload),
+            is_hex: false,
+        });
     }
     if let Some(payload) = text.strip_prefix("payload ") {
-        return Ok(Frames { bytes: frame(&uncommented(payload)?), is_hex: true });
+        return Ok(Frames {
+            bytes: frame(&uncommented(payload)?),
+            is_hex: true,
+        });
     }
     if let Some(item) = text.strip_prefix("bare ") {
-        return Ok(Frames { bytes: encode(item)?, is_hex: false });
+        return Ok(Frames {
+            bytes: encode(item)?,
+            is_hex: false,
+        });
     }
     if hex_bytes(text.split_whitespace().next().unwrap_or_default()).is_ok() {
-        return Ok(Frames { bytes: uncommented(text)?, is_hex: true });
+        return Ok(Frames {
+            bytes: uncommented(text)?,
+            is_hex: true,
+        });
     }
-    Ok(Frames { bytes: frame(&encode(text)?), is_hex: false })
+    Ok(Frames {
+        bytes: frame(&encode(text)?),
+        is_hex: false,
+    })
 }
 
 /// `text 7 method(parameters)`, `bytes 7 method(parameters)`
@@ -138,7 +160,13 @@ fn request(text: &str) -> Result<Option<Vec<u8>>> {
         Some(("bytes", _)) => false,
         _ => return Ok(None),
     };
-    let key = |key: &str| if is_text { format!("\"{key}\"") } else { format!("b'{key}'") };
+    let key = |key: &str| {
+        if is_text {
+            format!("\"{key}\"")
+        } else {
+            format!("b'{key}'")
+        }
+    };
     let mut parser = Parser::new(text);
     parser.word();
     let (id, method) = (parser.word(), key(parser.word()));
@@ -167,7 +195,11 @@ fn request(text: &str) -> Result<Option<Vec<u8>>> {
     let id = [encode(&key("id"))?, id].concat();
     let method = [encode(&key("method"))?, encode(&method)?].concat();
     let params = [encode(&key("params"))?, vec![major << 5 | count], items].concat();
-    let entries = if is_text { [id, method, params] } else { [params, id, method] };
+    let entries = if is_text {
+        [id, method, params]
+    } else {
+        [params, id, method]
+    };
     Ok(Some([&[0xa3][..], &entries.concat()].concat()))
 }
 
@@ -224,11 +256,23 @@ fn lines_mean_what_the_header_says() {
         ("> payload 80  an empty list", "> d8 18 41 80"),
         ("> []", "> d818 41\n  80  an empty list"),
         ("> bare {}", "> a0"),
-        ("> text 7 now()", "> {\"id\": 7, \"method\": \"now\", \"params\": []}"),
-        ("> bytes 7 f(1)", "> {b'params': [1], b'id': 7, b'method': b'f'}"),
-        ("> text 7 f(x=1, y=[])", "> {\"id\": 7, \"method\": \"f\", \"params\": {\"x\": 1, \"y\": []}}"),
+        (
+            "> text 7 now()",
+            "> {\"id\": 7, \"method\": \"now\", \"params\": []}",
+        ),
+        (
+            "> bytes 7 f(1)",
+            "> {b'params': [1], b'id': 7, b'method': b'f'}",
+        ),
+        (
+            "> text 7 f(x=1, y=[])",
+            "> {\"id\": 7, \"method\": \"f\", \"params\": {\"x\": 1, \"y\": []}}",
+        ),
         ("< 12 = nil  # none", "< {\"id\": 12, \"result\": nil}"),
-        ("< 0 ! \"why\"", "< payload a2 62 6964 00 65 6572726f72 a1 67 6d657373616765 63 776879"),
+        (
+            "< 0 ! \"why\"",
+            "< payload a2 62 6964 00 65 6572726f72 a1 67 6d657373616765 63 776879",
+        ),
     ];
     for (line, same) in both {
         let bytes = |line| match action(line).unwrap() {
@@ -237,7 +281,14 @@ fn lines_mean_what_the_header_says() {
         };
         assert_eq!(bytes(line), bytes(same), "{line}");
     }
-    for bad in ["> text 7 f(1, x=2)", "> d8 1", "< 7 = ", "@ wait 5", "what", "> a0 q0  "] {
+    for bad in [
+        "> text 7 f(1, x=2)",
+        "> d8 1",
+        "< 7 = ",
+        "@ wait 5",
+        "what",
+        "> a0 q0  ",
+    ] {
         assert!(action(bad).is_err(), "{bad}");
     }
 }

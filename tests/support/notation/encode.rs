@@ -1,8 +1,6 @@
 //! From notation to bytes.
 
-use super::{
-    BREAK, BYTES, LIST, MAP, NEGATIVE, SIMPLE, TAG, TAG_TUPLE, TEXT, UNSIGNED, half,
-};
+use super::{BREAK, BYTES, LIST, MAP, NEGATIVE, SIMPLE, TAG, TAG_TUPLE, TEXT, UNSIGNED, half};
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -19,7 +17,10 @@ pub fn encode(notation: &str) -> Result<Vec<u8>> {
 
 /// The bytes that pairs of hexadecimal digits stand for, with or without spaces.
 pub fn hex_bytes(text: &str) -> Result<Vec<u8>> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     let byte = |pair: &[u8]| {
         let pair = std::str::from_utf8(pair).ok()?;
         let is_hex = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -46,7 +47,11 @@ impl<'a> Parser<'a> {
     }
 
     pub fn end(&mut self) -> Result<()> {
-        if self.is_end() { Ok(()) } else { Err(format!("not expected: {}", self.rest)) }
+        if self.is_end() {
+            Ok(())
+        } else {
+            Err(format!("not expected: {}", self.rest))
+        }
     }
 
     /// Takes `token` off the front, if it is there.
@@ -142,7 +147,11 @@ impl<'a> Parser<'a> {
         let width = self.width()?;
         let bad = || format!("not an item: {token}{}", self.rest);
         if let Ok(number) = token.parse::<i128>() {
-            let (major, argument) = if number < 0 { (NEGATIVE, !number) } else { (UNSIGNED, number) };
+            let (major, argument) = if number < 0 {
+                (NEGATIVE, !number)
+            } else {
+                (UNSIGNED, number)
+            };
             let argument = u64::try_from(argument).map_err(|_| bad())?;
             if self.rest.starts_with('(') && major == UNSIGNED {
                 self.expect("(")?;
@@ -155,7 +164,10 @@ impl<'a> Parser<'a> {
         let number: f64 = token.parse().map_err(|_| bad())?;
         let found = match width {
             Some(1) => (0..=u16::MAX)
-                .find(|&bits| half(bits).to_bits() == number.to_bits() || half(bits).is_nan() && number.is_nan())
+                .find(|&bits| {
+                    half(bits).to_bits() == number.to_bits()
+                        || half(bits).is_nan() && number.is_nan()
+                })
                 .map(|bits| bits.to_be_bytes().to_vec()),
             Some(2) if f64::from(number as f32).to_bits() == number.to_bits() => {
                 Some((number as f32).to_be_bytes().to_vec())
@@ -164,7 +176,7 @@ impl<'a> Parser<'a> {
             _ => None,
         };
         let bytes = found.ok_or_else(|| format!("{token} is no float of that width"))?;
-        Ok([vec![SIMPLE << 5 | 24 + width.unwrap_or(3)], bytes].concat())
+        Ok([vec![(SIMPLE << 5) | (24 + width.unwrap_or(3))], bytes].concat())
     }
 
     /// The items after an opening bracket.
@@ -236,7 +248,9 @@ impl<'a> Parser<'a> {
             }
             Some('u') if self.rest.starts_with('{') => {
                 let digits = self.until('}')?;
-                let char = u32::from_str_radix(&digits[1..], 16).ok().and_then(char::from_u32);
+                let char = u32::from_str_radix(&digits[1..], 16)
+                    .ok()
+                    .and_then(char::from_u32);
                 let char = char.ok_or_else(|| format!("no such character: {digits}"))?;
                 content.extend(char.to_string().bytes());
             }
@@ -261,14 +275,19 @@ impl<'a> Parser<'a> {
     }
 
     fn until(&mut self, end: char) -> Result<&'a str> {
-        let (content, rest) =
-            self.rest.split_once(end).ok_or_else(|| format!("no closing {end}"))?;
+        let (content, rest) = self
+            .rest
+            .split_once(end)
+            .ok_or_else(|| format!("no closing {end}"))?;
         self.rest = rest;
         Ok(content)
     }
 
     fn front(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
-        let end = self.rest.find(|char| !belongs(char)).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|char| !belongs(char))
+            .unwrap_or(self.rest.len());
         let (front, rest) = self.rest.split_at(end);
         self.rest = rest;
         front
@@ -302,7 +321,7 @@ fn head(major: u8, argument: u64, width: Option<u8>) -> Result<Vec<u8>> {
         None => vec![major | u8::try_from(argument).map_err(|error| error.to_string())?],
         Some(width) => {
             let bytes = argument.to_be_bytes();
-            [&[major | 24 + width][..], &bytes[8 - (1 << width)..]].concat()
+            [&[major | (24 + width)][..], &bytes[8 - (1 << width)..]].concat()
         }
     })
 }

@@ -52,7 +52,11 @@ fn half(bits: u16) -> f64 {
         31 => f64::NAN,
         exponent => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
     };
-    if bits >> 15 == 1 { -magnitude } else { magnitude }
+    if bits >> 15 == 1 {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +109,16 @@ mod tests {
 
     #[test]
     fn bytes_of_any_kind_are_shown_so_that_they_can_be_written() {
-        for bytes in ["1c aa", "82 01", "61 ff", "f9 7e 01", "f8 ff", "5f 61 61 ff", "81 ff", ""] {
+        for bytes in [
+            "1c aa",
+            "82 01",
+            "61 ff",
+            "f9 7e 01",
+            "f8 ff",
+            "5f 61 61 ff",
+            "81 ff",
+            "",
+        ] {
             let bytes = hex_bytes(bytes).unwrap();
             assert_eq!(encode(&show(&bytes)), Ok(bytes.clone()), "{}", show(&bytes));
         }
@@ -113,7 +126,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for bad in ["", "[1", "[1 2]", "1 2", "\"a", "b'\\q'", "h'0'", "1.1_1", "300_0", "what"] {
+        for bad in [
+            "", "[1", "[1 2]", "1 2", "\"a", "b'\\q'", "h'0'", "1.1_1", "300_0", "what",
+        ] {
             assert!(encode(bad).is_err(), "{bad}");
         }
     }

@@ -38,10 +38,17 @@ impl Head {
             24..=27 => 1 << (info - 24),
             _ => return None,
         };
-        let argument = after.get(..more)?.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+        let argument = after
+            .get(..more)?
+            .iter()
+            .fold(0, |sum, &byte| sum << 8 | u64::from(byte));
         *rest = &after[more..];
         let argument = if more == 0 { u64::from(info) } else { argument };
-        Some(Head { major: first >> 5, info, argument })
+        Some(Head {
+            major: first >> 5,
+            info,
+            argument,
+        })
     }
 
     /// `_0` to `_3` if the head is longer than it had to be.
@@ -54,7 +61,11 @@ impl Head {
             _ => 8,
         };
         let width = self.info.saturating_sub(24);
-        if self.info < 24 || 1 << width == bytes { String::new() } else { format!("_{width}") }
+        if self.info < 24 || 1 << width == bytes {
+            String::new()
+        } else {
+            format!("_{width}")
+        }
     }
 }
 
@@ -90,7 +101,8 @@ fn item(rest: &mut &[u8]) -> Option<String> {
             let before = *rest;
             let string = Head::read(rest)?;
             let embedded = if string.major == BYTES && string.info != 31 {
-                content(rest, &string).map(|inside| format!("<<{}>>{}", show(inside), string.suffix()))
+                content(rest, &string)
+                    .map(|inside| format!("<<{}>>{}", show(inside), string.suffix()))
             } else {
                 None
             };
@@ -137,7 +149,10 @@ fn container(rest: &mut &[u8], head: &Head, [open, close]: [&str; 2]) -> Option<
 }
 
 fn bytes(content: &[u8]) -> String {
-    if !content.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+    if !content
+        .iter()
+        .all(|byte| matches!(byte, b' '..=b'~' | b'\n'))
+    {
         return format!("h'{}'", hex(content).replace(' ', ""));
     }
     let text: String = content.iter().map(|&byte| char::from(byte)).collect();
