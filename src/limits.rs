@@ -54,6 +54,11 @@ pub const KEY_BYTES_MAX: usize = 2 << 10;
 /// Longest encoded lock path.
 pub const LOCK_PATH_BYTES_MAX: usize = 2 << 10;
 
+/// Longest lock path as a client sends it. Its encoding, which is what
+/// [`LOCK_PATH_BYTES_MAX`] bounds, is mostly shorter; this bounds the work of finding
+/// out.
+pub const LOCK_PATH_ITEM_BYTES_MAX: usize = 16 * LOCK_PATH_BYTES_MAX;
+
 /// Lease when none, or none that is allowed, was asked for.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(300);
 

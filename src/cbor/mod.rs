@@ -36,7 +36,7 @@ pub use number::Number;
 pub use reader::{Left, Reader};
 pub use scan::{Progress, Scan};
 pub use string::Str;
-pub use writer::Writer;
+pub use writer::{FrameStart, Writer, begin_frame};
 
 #[cfg(test)]
 pub(crate) mod arbitrary;

@@ -36,12 +36,9 @@ impl<'a> Writer<'a> {
     /// appends. The payload is written where it stays, unless it is under 64 KiB,
     /// when it moves by up to four bytes. Returns what `write` does.
     pub fn frame<T>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> T) -> T {
-        let start = self.out.len();
-        self.out.put_bytes(0, FRAME_HEAD_BYTES);
+        let frame = begin_frame(self.out);
         let result = write(&mut Writer { out: self.out });
-        let payload_bytes = self.out.len() - start - FRAME_HEAD_BYTES;
-        let (head, head_bytes) = frame_head(payload_bytes as u64);
-        replace_front(self.out, start, FRAME_HEAD_BYTES, &head[..head_bytes]);
+        frame.finish(self.out);
         result
     }
 
@@ -126,6 +123,39 @@ impl<'a> Writer<'a> {
     fn head(&mut self, major: u8, argument: u64) -> &mut Self {
         let (head, bytes) = shortest(major, argument);
         self.raw(&head[..bytes])
+    }
+}
+
+/// Begins a frame, for a payload that is not written in one go ([`Writer::frame`]).
+/// What is appended to `out` from now on is the payload, until
+/// [`FrameStart::finish`].
+pub fn begin_frame(out: &mut BytesMut) -> FrameStart {
+    let start = out.len();
+    out.put_bytes(0, FRAME_HEAD_BYTES);
+    FrameStart { start }
+}
+
+/// A frame in a buffer whose payload is still being written. Until it is finished,
+/// nothing may be taken from the front of that buffer.
+#[derive(Debug)]
+#[must_use = "a frame that is not finished has no head"]
+pub struct FrameStart {
+    start: usize,
+}
+
+impl FrameStart {
+    /// How long the payload in `out` is so far.
+    #[must_use]
+    pub fn payload_bytes(&self, out: &BytesMut) -> usize {
+        out.len()
+            .checked_sub(self.start + FRAME_HEAD_BYTES)
+            .expect("nothing is taken from the buffer while a frame is written")
+    }
+
+    /// Puts the head, tag 24 and the length of a byte string, in front of the payload.
+    pub fn finish(self, out: &mut BytesMut) {
+        let (head, head_bytes) = frame_head(self.payload_bytes(out) as u64);
+        replace_front(out, self.start, FRAME_HEAD_BYTES, &head[..head_bytes]);
     }
 }
 

@@ -15,13 +15,13 @@ use tracing::{debug, error};
 use super::{CallError, CallResult, JobServer, Session};
 use crate::{
     backend::Backend,
-    cbor,
+    cbor::{self, FrameStart, Writer, begin_frame},
     clock::Clock,
-    wire::{BadCall, Call, Dialect, Envelope, Message, write_error, write_reply},
+    wire::{BadCall, Call, Dialect, Envelope, Message, TooLong, write_reply},
 };
 
 /// What a message was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Answered {
     /// Well-formed CBOR; whether or not it made sense, it was answered.
     Message,
@@ -49,15 +49,20 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
                 return Answered::Malformed(error);
             }
         };
-        let frame = cbor::begin_frame(replies);
+        let frame = begin_frame(replies);
         match message {
-            Message::One(request) => self.answer_one(session, request, leave, replies).await,
+            Message::One(request) => {
+                self.answer_one(session, request, leave, &frame, replies)
+                    .await;
+            }
             Message::Many(requests) => {
-                cbor::Writer::new(replies).array(requests.len());
+                Writer::new(replies).array(requests.len() as u64);
                 for request in requests {
-                    self.answer_one(session, request, leave, replies).await;
+                    self.answer_one(session, request, leave, &frame, replies)
+                        .await;
                 }
             }
+            Message::Refused(bad) => say(replies, &frame, 0, &bad.to_string()),
         }
         frame.finish(replies);
         Answered::Message
@@ -65,8 +70,8 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
 
     /// Appends an error reply that belongs to no request.
     pub fn refuse(&self, why: &str, replies: &mut BytesMut) {
-        let frame = cbor::begin_frame(replies);
-        write_error(replies, 0, why);
+        let frame = begin_frame(replies);
+        say(replies, &frame, 0, why);
         frame.finish(replies);
     }
 
@@ -80,16 +85,22 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         session: &mut Session,
         request: &[u8],
         leave: &CancellationToken,
+        frame: &FrameStart,
         replies: &mut BytesMut,
     ) {
         let envelope = match Envelope::read(request) {
             Ok(envelope) => envelope,
             Err((id, bad)) => {
                 debug!(id, %bad, "request refused");
-                return write_error(replies, id, &bad.to_string());
+                return say(replies, frame, id, &bad.to_string());
             }
         };
-        let Envelope { id, dialect, method, .. } = envelope;
+        let Envelope {
+            id,
+            dialect,
+            method,
+            ..
+        } = envelope;
         let result = match Call::read(&envelope) {
             Ok(call) => self.guarded(session, call, leave).await,
             Err(bad) => Err(bad.into()),
@@ -98,7 +109,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
             Ok(_) => debug!(method, id, "answered"),
             Err(error) => debug!(method, id, %error, "refused"),
         }
-        reply(replies, id, dialect, result);
+        reply(replies, frame, id, dialect, result);
     }
 
     /// Carries out the call; a panic is an error like any other, with a reference to
@@ -130,26 +141,33 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
 }
 
 /// Appends the reply, or an error if it would be too long.
-fn reply(replies: &mut BytesMut, id: u64, dialect: Dialect, result: CallResult<'_>) {
-    let result = match result {
-        Ok(reply) => {
-            let start = replies.len();
-            match write_reply(replies, id, dialect, &reply) {
-                Ok(()) => return,
-                Err(too_long) => {
-                    replies.truncate(start);
-                    CallError(too_long.to_string())
-                }
-            }
-        }
-        Err(error) => error,
+fn reply(
+    replies: &mut BytesMut,
+    frame: &FrameStart,
+    id: u64,
+    dialect: Dialect,
+    result: CallResult<'_>,
+) {
+    let written = match &result {
+        Ok(reply) => write_reply(replies, frame, id, dialect, Ok(reply)),
+        Err(error) => return say(replies, frame, id, &error.to_string()),
     };
-    write_error(replies, id, &result.to_string());
+    if let Err(too_long) = written {
+        say(replies, frame, id, &too_long.to_string());
+    }
+}
+
+/// Appends an error reply.
+fn say(replies: &mut BytesMut, frame: &FrameStart, id: u64, why: &str) {
+    // An error has no strings but text, in either dialect, and is never too long.
+    let written: Result<(), TooLong> = write_reply(replies, frame, id, Dialect::Text, Err(why));
+    debug_assert_eq!(written, Ok(()));
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 impl From<BadCall> for CallError {

@@ -5,6 +5,7 @@
 //! bytes on the wire. Reads the clock once per call. Every text that a client sees is
 //! made here or in `wire`.
 
+mod answer;
 mod locks;
 mod session;
 mod specs;
@@ -13,12 +14,12 @@ mod waiting;
 mod work;
 mod workers;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicU64};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::session::Session;
 use self::waiting::Waiting;
+pub use self::{answer::Answered, session::Session};
 use crate::{
     backend::{Backend, Error},
     cache::Cache,
@@ -79,6 +80,7 @@ pub struct JobServer<B, C> {
     global_config: Option<Vec<u8>>,
     enforce_min_gb: bool,
     random: Mutex<fastrand::Rng>,
+    panics: AtomicU64,
 }
 
 impl<B: Backend, C: Clock> JobServer<B, C> {
@@ -100,6 +102,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
             global_config: settings.global_config,
             enforce_min_gb: settings.enforce_min_gb,
             random: Mutex::new(settings.random),
+            panics: AtomicU64::new(0),
         })
     }
 

@@ -5,11 +5,26 @@
 //! allowed is decided here, so that whoever carries out a call only meets values
 //! that have a meaning; which names exist is decided there.
 
+mod locks;
+mod methods;
+mod specs;
+#[cfg(test)]
+mod tests;
+mod units;
+mod work;
+mod workers;
+
 use std::time::Duration;
 
-use crate::model::{
-    Ask, AttemptId, KeyRef, NewSpec, NewUnit, PriorityChange, SpecChange, StatusSet,
+pub use methods::METHODS;
+
+use crate::{
+    model::{Ask, AttemptId, KeyRef, NewSpec, NewUnit, PriorityChange, SpecChange, StatusSet},
+    wire::{BadCall, Envelope, params::Params},
 };
+
+/// Most characters of an unknown method's name that its caller is shown.
+const METHOD_CHARS_MAX: usize = 60;
 
 /// A request, ready to be carried out.
 #[derive(Debug)]
@@ -80,6 +95,20 @@ pub enum Call<'a> {
     DeleteNamespace(Path<'a>),
     /// `hello(options)`
     Hello(Hello<'a>),
+}
+
+impl<'a> Call<'a> {
+    /// Reads the parameters that the method of this envelope takes.
+    ///
+    /// # Errors
+    /// [`BadCall`] if there is no such method, or it is not called with what it takes.
+    pub fn read(envelope: &Envelope<'a>) -> Result<Call<'a>, BadCall> {
+        let method = methods::find(envelope.method).ok_or_else(|| {
+            let name = envelope.method.chars().take(METHOD_CHARS_MAX);
+            BadCall::NoSuchMethod(name.flat_map(char::escape_debug).collect())
+        })?;
+        (method.read)(Params::read(method, envelope.params)?)
+    }
 }
 
 /// Parameters of `list_work_specs`.

@@ -1,6 +1,14 @@
 //! Replies, in exactly the shapes that protocol.md §5 lists: tuples where tuples,
 //! pairs where pairs, and a result also where it is nil.
 
+mod user_data;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use write::{TooLong, write_reply};
+
 use crate::{
     clock::Timestamp,
     model::{AttemptId, Priority, RawData, SpecName, SpecOptions, UnitCounts, UnitKey, WorkerName},
