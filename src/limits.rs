@@ -27,6 +27,50 @@ pub const REPLY_BYTES_HIGH: usize = 64 << 10;
 /// Most bytes read ahead from a client while its request is being answered.
 pub const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
 
+/// Most bytes taken from a socket at once, unless they are the rest of a large frame.
+pub const RECEIVE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that each buffer of a connection keeps while the connection is idle, so that
+/// a client that makes one small call after another costs no allocations.
+pub const IDLE_BUFFER_BYTES_MAX: usize = 2 << 10;
+
+/// Longest time in which a client that is sending a large frame sends nothing, or less
+/// than [`LARGE_FRAME_BYTES_MIN`]. It holds memory that others wait for; so it is
+/// dropped, unlike a client that is silent between or inside small frames.
+pub const LARGE_FRAME_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Most connections at a time, unless the operator sets `max_connections`.
+pub const CONNECTIONS_DEFAULT: usize = 16_384;
+
+/// Connections that the kernel queues until they are accepted.
+pub const ACCEPT_QUEUE_MAX: i32 = 4_096;
+
+/// First pause after a connection could not be accepted; each further one doubles it.
+pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Longest pause after a connection could not be accepted.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Silence after which the kernel asks whether a peer is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// Time between such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Questions without an answer after which a peer counts as dead.
+pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// Longest time that a client which sent something malformed has to take the reply
+/// that says so.
+pub const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Silence after which such a client is taken to have sent all it wanted to send.
+pub const REFUSAL_QUIET: Duration = Duration::from_millis(100);
+
+/// Time for connections to end on their own when the daemon stops, unless the operator
+/// sets `drain_seconds`.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(25);
+
 /// Deepest nesting of arrays, maps and tags in one CBOR item.
 ///
 /// Python 2 clients decode recursively; a stored item deeper than this would be
@@ -116,8 +160,21 @@ pub const ATTEMPT_HISTORY_MAX: usize = 10_000;
 /// Largest `worker_threads`.
 pub const WORKER_THREADS_MAX: usize = 1_024;
 
+/// Longest time between two rounds of upkeep; how late it is changes no result.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Shortest time between two rounds of upkeep that found nothing more to do.
+pub const UPKEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// Steps of one call of upkeep, so that it holds up no request for long.
+pub const UPKEEP_STEPS_MAX: usize = 1_000;
+
 const _: () = assert!(CBOR_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
 const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LARGE_FRAME_BYTES_MIN <= READ_AHEAD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= LARGE_FRAMES_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MIN <= FRAME_BYTES_MAX);
+const _: () = assert!(
+    RECEIVE_BYTES_MAX <= LARGE_FRAME_BYTES_MIN,
+    "one read takes no more than may be buffered without asking the budget"
+);

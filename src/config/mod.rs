@@ -27,7 +27,7 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, error::E
 
 pub use self::values::{BackendChoice, LogFormat};
 use self::values::{count, listen, log_filter, namespace, size, span, switch};
-use crate::limits;
+use crate::{backend::Retention, limits};
 
 const EXAMPLES: &str = "\
 Every setting is a flag, an environment variable and, with underscores (cache_entries), a key of \
@@ -238,9 +238,29 @@ pub struct Config {
         help_heading = "Process"
     )]
     pub worker_threads: Option<usize>,
+
+    /// Seed of the scheduler's lots, to see a run again that hands out work in the same
+    /// order; random if not set
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "COORDINATED_RANDOM_SEED",
+        help_heading = "Process"
+    )]
+    pub random_seed: Option<u64>,
 }
 
 impl Config {
+    /// What is kept of attempts and units that are over.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            attempt_history: self.attempt_history,
+            completed_count: self.limit_completed_count,
+            completed_age: self.limit_completed_age,
+        }
+    }
+
     /// Reads flags, environment, file and the file that `global_config` names.
     ///
     /// Does not return if the flags ask for help or the version, or are not valid: it

@@ -36,7 +36,11 @@ fn work(tuple: Value) -> Option<Work> {
     if tuple[0] == Value::Null {
         return None;
     }
-    Some(Work { spec: name(&tuple[0]), key: name(&tuple[1]), data: tuple[2].clone() })
+    Some(Work {
+        spec: name(&tuple[0]),
+        key: name(&tuple[1]),
+        data: tuple[2].clone(),
+    })
 }
 
 impl<B: Backend> Client<B> {
@@ -46,7 +50,10 @@ impl<B: Backend> Client<B> {
         if let Value::Map(map) = &mut definition {
             map.insert(text("name"), text(name));
         }
-        assert_eq!(self.ok("set_work_spec", vec![definition]).await, Value::Bool(true));
+        assert_eq!(
+            self.ok("set_work_spec", vec![definition]).await,
+            Value::Bool(true)
+        );
     }
 
     /// Adds units of these keys without data.
@@ -78,7 +85,10 @@ impl<B: Backend> Client<B> {
     pub async fn take_many(&mut self, worker: &str, count: u32) -> Vec<String> {
         let options = map([("max_jobs", int(count))]);
         let jobs = items(self.ok("get_work", vec![text(worker), options]).await);
-        jobs.into_iter().filter_map(work).map(|work| work.key).collect()
+        jobs.into_iter()
+            .filter_map(work)
+            .map(|work| work.key)
+            .collect()
     }
 
     /// Takes one unit for so many seconds.
@@ -121,9 +131,14 @@ impl<B: Backend> Client<B> {
     /// The counts of available (with delayed), pending, finished and failed units.
     pub async fn counts(&mut self, spec: &str) -> [u32; 4] {
         let counts = self.ok("count_work_units", vec![text(spec)]).await;
-        let Value::Map(counts) = counts else { panic!("{counts:?} are no counts") };
+        let Value::Map(counts) = counts else {
+            panic!("{counts:?} are no counts")
+        };
         let known: Vec<_> = [1, 3, 4, 5].map(int).into();
-        assert!(counts.keys().all(|status| known.contains(status)), "{counts:?}");
+        assert!(
+            counts.keys().all(|status| known.contains(status)),
+            "{counts:?}"
+        );
         [1, 3, 4, 5].map(|status| match counts.get(&int(status)) {
             Some(Value::Integer(0)) => panic!("zero counts are left out"),
             Some(Value::Integer(count)) => u32::try_from(*count).unwrap(),
@@ -159,8 +174,14 @@ impl<B: Backend> Client<B> {
         spec: &str,
         options: [(&str, Value); N],
     ) -> Vec<String> {
-        let pairs = items(self.ok("get_work_units", vec![text(spec), map(options)]).await);
-        pairs.into_iter().map(|pair| name(&items(pair)[0])).collect()
+        let pairs = items(
+            self.ok("get_work_units", vec![text(spec), map(options)])
+                .await,
+        );
+        pairs
+            .into_iter()
+            .map(|pair| name(&items(pair)[0]))
+            .collect()
     }
 
     /// Sends a heartbeat for `seconds`, with a parent or nil.

@@ -57,8 +57,13 @@ impl<B: Backend> World<B> {
     pub async fn on(backend: B, cache_entries: usize, settings: Settings) -> World<B> {
         let clock = Arc::new(ManualClock::default());
         let cache = Cache::new(Arc::new(backend), cache_entries);
-        let server = JobServer::new(cache, clock.clone(), settings).await.unwrap();
-        World { server: Arc::new(server), clock }
+        let server = JobServer::new(cache, clock.clone(), settings)
+            .await
+            .unwrap();
+        World {
+            server: Arc::new(server),
+            clock,
+        }
     }
 
     /// A client on a connection of its own, in the text dialect.
@@ -96,7 +101,9 @@ impl<B: Backend> Client<B> {
             ("params", Value::Array(params)),
         ]);
         let reply = self.message(&serde_cbor::to_vec(&request).unwrap()).await;
-        let Value::Map(mut reply) = reply else { panic!("{method} answered {reply:?}") };
+        let Value::Map(mut reply) = reply else {
+            panic!("{method} answered {reply:?}")
+        };
         assert_eq!(reply.remove(&text("id")), Some(int(self.id)));
         match (reply.remove(&text("result")), reply.remove(&text("error"))) {
             (Some(result), None) => Ok(result),
@@ -153,12 +160,17 @@ impl<B: Backend> Client<B> {
     pub async fn answered(&mut self, message: &[u8]) -> (Answered, Vec<u8>) {
         let mut replies = BytesMut::new();
         let leave = self.leave.clone();
-        let answered = self.server.answer(&mut self.session, message, &leave, &mut replies).await;
+        let answered = self
+            .server
+            .answer(&mut self.session, message, &leave, &mut replies)
+            .await;
         (answered, replies.to_vec())
     }
 }
 
 /// A map with text keys.
 pub fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Map(BTreeMap::from(entries.map(|(key, value)| (text(key), value))))
+    Value::Map(BTreeMap::from(
+        entries.map(|(key, value)| (text(key), value)),
+    ))
 }
