@@ -291,10 +291,14 @@ fn semantics_reckons_the_example_of_scheduling_right() {
         .collect();
     let draw = |lot: u128| {
         let mut total = 0;
-        let chosen = choose(&specs, |&spec| spec, |below| {
-            total = below;
-            lot.min(below - 1)
-        });
+        let chosen = choose(
+            &specs,
+            |&spec| spec,
+            |below| {
+                total = below;
+                lot.min(below - 1)
+            },
+        );
         (chosen.unwrap(), total)
     };
     let (_, total) = draw(0);
@@ -318,12 +322,7 @@ fn every_link_to_a_file_leads_somewhere() {
             let target = rest.split([')', '#']).next().unwrap();
             if !target.is_empty() && !target.contains("://") {
                 let target = path.parent().unwrap().join(target);
-                assert!(
-                    target.exists(),
-                    "{} → {}",
-                    path.display(),
-                    target.display()
-                );
+                assert!(target.exists(), "{} → {}", path.display(), target.display());
             }
         }
     }
