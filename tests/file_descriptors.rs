@@ -56,7 +56,7 @@ async fn connections_that_find_no_file_descriptor_are_served_when_there_is_one()
     let usual = getrlimit(Resource::Nofile);
     let none = Rlimit {
         current: Some(0),
-        ..usual.clone()
+        ..usual
     };
     setrlimit(Resource::Nofile, none).unwrap();
     let mut connected = Vec::new();

@@ -514,7 +514,9 @@ pub trait Backend: Send + Sync + 'static {
     fn sweep(&self, now: Timestamp, steps_max: usize)
     -> impl Future<Output = Result<Swept>> + Send;
 
-    /// The next instant after which something may become available without a call
-    /// that makes it so: a lease or a delay ends, a continuous unit is due.
+    /// The next instant at which something becomes available without a call that makes
+    /// it so: a delay ends, a lease has ended (just after its deadline, at which it
+    /// still holds), a continuous unit is due. One that has passed means that
+    /// [`sweep`](Backend::sweep) has something to tell.
     fn next_due(&self) -> impl Future<Output = Result<Option<Timestamp>>> + Send;
 }

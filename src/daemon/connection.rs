@@ -9,13 +9,15 @@
 //!   held back by TCP.
 //! * A request that was received whole is answered, also when the daemon stops or the
 //!   client has shut down its side; only a reset or a malformed neighbour prevents it.
-//! * More than `LARGE_FRAME_BYTES_MIN` of one frame is buffered only with the budget's leave.
+//! * More than `LARGE_FRAME_BYTES_MIN` of one frame, and of what came with its start, is
+//!   buffered only with the budget's leave.
 //!
 //! # Cost
 //!
 //! A request that is answered at once costs no allocation, timer, lock or task of ours. A
 //! wake-up of the task costs one read, one write and an uncontended lock (of the stop token).
-//! An idle connection keeps its task and at most two buffers of `IDLE_BUFFER_BYTES_MAX`.
+//! An idle connection keeps its task and at most two buffers of `IDLE_BUFFER_BYTES_MAX`:
+//! 3 KiB in all, besides what a session and an answer take (measured with 10,000).
 
 use std::{
     convert::Infallible,
@@ -29,6 +31,7 @@ use std::{
 use bytes::{BufMut, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadBuf},
+    task::coop::consume_budget,
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -213,6 +216,8 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
             }
             let flow = self.answer(&frame).await;
             drop(frame);
+            // One that sends a lot at once lets others have their turn.
+            consume_budget().await;
             self.admitted = None;
             if let Client::Gone(_) = self.client {
                 // The rest was asked by somebody who will never know.
@@ -289,7 +294,7 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
     }
 
     /// Sees to it that the client can read all replies before the connection is reset.
-    async fn part(mut self, ended: Ended) -> Ended {
+    async fn part(&mut self, ended: Ended) -> Ended {
         match &ended {
             Ended::HungUp | Ended::HungUpInsideFrame | Ended::Stopped => self.stream.sent().await,
             Ended::Malformed(_) | Ended::NotWellFormed => {

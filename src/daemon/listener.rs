@@ -69,7 +69,7 @@ impl Listener {
                         info!("accepting connections again");
                     }
                     match set_options(&socket) {
-                        Ok(()) => return (socket, peer),
+                        Ok(()) => return (socket, canonical(peer)),
                         // Its peer has gone already.
                         Err(error) => debug!(%peer, %error, "connection dropped"),
                     }
@@ -128,6 +128,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(ACCEPT_QUEUE_MAX)?;
     TcpListener::from_std(socket.into())
+}
+
+/// The peer's own address, where an IPv6 socket shows an IPv4 one as a part of IPv6.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 fn set_options(socket: &TcpStream) -> io::Result<()> {
@@ -192,10 +197,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_ipv6_wildcard_takes_ipv4_connections_too() {
-        let listener = Listener::bind("[::]:0".parse().unwrap()).unwrap();
+        let mut listener = Listener::bind("[::]:0".parse().unwrap()).unwrap();
         for address in ["127.0.0.1", "::1"] {
             let address = SocketAddr::new(address.parse().unwrap(), listener.address().port());
-            TcpStream::connect(address).await.unwrap();
+            let client = TcpStream::connect(address).await.unwrap();
+            let (_socket, peer) = listener.accept(&Counters::default()).await;
+            assert_eq!(peer, client.local_addr().unwrap());
         }
     }
 

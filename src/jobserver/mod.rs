@@ -239,8 +239,8 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
 pub enum Upkeep {
     /// At once: there was more to do than one call does.
     More,
-    /// Just after this instant, for the sake of requests that wait; if there are none,
-    /// or nothing will come due, whenever it suits.
+    /// At this instant, for the sake of requests that wait; if there are none, or nothing
+    /// will come due, whenever it suits.
     Until(Option<Timestamp>),
 }
 

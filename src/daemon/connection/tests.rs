@@ -1,3 +1,5 @@
+//! Conversations over streams in memory, which tell exactly what was read and written.
+
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
@@ -83,6 +85,26 @@ async fn requests_that_arrive_together_are_answered_in_order_with_one_write() {
     let mut replies = vec![0; requests.len()];
     client.read_exact(&mut replies).await.unwrap();
     assert!(replies == requests);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_much_at_once_lets_others_have_their_turn() {
+    let (mut client, stream) = connection(1 << 20);
+    let fake = Fake::new();
+    let requests = frames(["request"; 1_000]);
+    client.write_all(&requests).await.unwrap();
+    let serving = tokio::spawn({
+        let shared = shared(&fake);
+        async move { serve(stream, &shared, CancellationToken::new()).await }
+    });
+    tokio::task::yield_now().await;
+    assert!((1..1_000).contains(&*fake.answered.borrow()));
+    client
+        .read_exact(&mut vec![0; requests.len()])
+        .await
+        .unwrap();
+    drop(client);
+    assert!(matches!(serving.await.unwrap(), Ended::HungUp));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ async fn stopping_resets_idle_connections_and_closes_the_listener() {
     client.send([b"hello"]).await;
     client.receives([b"hello"]).await;
     server.stop.cancel();
-    client.is_reset().await;
+    client.meets_reset().await;
     server.task.await.unwrap();
     let refused = TcpStream::connect(server.address).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
@@ -33,7 +33,7 @@ async fn stopping_ends_a_wait_for_work_and_answers_what_was_received_with_it() {
     server.task.await.unwrap();
     client.receives(["left"]).await;
     client.receives(&requests).await;
-    client.is_reset().await;
+    client.meets_reset().await;
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn stopping_does_not_wait_for_the_rest_of_a_half_received_frame() {
         client.receives([b"hello"]).await;
         server.stop.cancel();
         server.task.await.unwrap();
-        client.is_reset().await;
+        client.meets_reset().await;
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_long_reply_leaves_whole_although_the_server_is_stopping() {
     reaches(&server.fake.answered, 1).await;
     server.stop.cancel();
     client.receives([vec![b'L'; 20_000_000]]).await;
-    client.is_reset().await;
+    client.meets_reset().await;
     server.task.await.unwrap();
 }
 
@@ -72,12 +72,12 @@ async fn a_reply_in_the_kernel_leaves_whole_although_the_server_is_stopping() {
     reaches(&server.fake.answered, 1).await;
     server.stop.cancel();
     client.receives([vec![b'L'; 600_000]]).await;
-    client.is_reset().await;
+    client.meets_reset().await;
     server.task.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_is_reset_when_the_drain_is_over() {
+async fn a_client_that_never_reads_meets_reset_when_the_drain_is_over() {
     let server = Running::start(ServerLimits {
         drain: Duration::ZERO,
         ..ServerLimits::default()

@@ -194,7 +194,7 @@ impl Client {
     }
 
     /// Checks that nothing more comes, and that the connection ends as it must.
-    pub(super) async fn is_reset(mut self) {
+    pub(super) async fn meets_reset(mut self) {
         let end = self.socket.read_u8().await;
         assert_eq!(
             end.unwrap_err().kind(),

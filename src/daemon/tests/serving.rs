@@ -48,7 +48,7 @@ async fn a_half_closed_client_gets_all_its_replies_and_then_a_reset() {
     client
         .receives([&vec![b'L'; 8_000_000][..], b"three"])
         .await;
-    client.is_reset().await;
+    client.meets_reset().await;
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_half_closed_client_that_waits_for_work_gets_an_answer_at_once() {
     client.send([&b"wait"[..], b"wait again", b"last"]).await;
     client.socket.shutdown().await.unwrap();
     client.receives([&b"left"[..], b"left", b"last"]).await;
-    client.is_reset().await;
+    client.meets_reset().await;
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_stream_without_frames_is_refused_then_reset() {
     stream.extend([0xff; 200_000]);
     client.socket.write_all(&stream).await.unwrap();
     client.receives([&b"good"[..], b"refused"]).await;
-    client.is_reset().await;
+    client.meets_reset().await;
     until(|| server.counters.connections_open() == 0).await;
     assert_eq!(server.counters.frames_refused(), 1);
 }
@@ -135,7 +135,7 @@ async fn a_client_can_send_all_of_a_frame_over_the_limit_and_read_why_it_was_ref
     let mut client = server.connect().await;
     client.send([vec![0; 20 << 20]]).await;
     client.receives([b"refused"]).await;
-    client.is_reset().await;
+    client.meets_reset().await;
     assert_eq!(server.counters.large_frame_bytes(), 0);
 }
 
@@ -145,7 +145,7 @@ async fn a_request_that_is_not_cbor_gets_its_reply_then_a_reset() {
     let mut client = server.connect().await;
     client.send([&b"good"[..], b"x", b"never looked at"]).await;
     client.receives([&b"good"[..], b"not cbor"]).await;
-    client.is_reset().await;
+    client.meets_reset().await;
     assert_eq!(*server.fake.answered.borrow(), 2);
     until(|| server.counters.connections_open() == 0).await;
     assert_eq!(server.counters.frames_refused(), 1);
@@ -157,7 +157,7 @@ async fn a_panic_resets_its_connection_and_no_other() {
     let mut other = server.connect().await;
     let mut client = server.connect().await;
     client.send([b"panic"]).await;
-    client.is_reset().await;
+    client.meets_reset().await;
     other.send([b"hello"]).await;
     other.receives([b"hello"]).await;
     reaches(&server.fake.sessions, 1).await;
@@ -166,7 +166,7 @@ async fn a_panic_resets_its_connection_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_in_order_is_reset_all_the_same() {
+async fn a_client_that_closes_in_order_meets_reset_all_the_same() {
     let server = Running::start(ServerLimits::default());
     let mut client = server.connect().await;
     client.socket.shutdown().await.unwrap();
