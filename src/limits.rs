@@ -160,6 +160,31 @@ pub const ATTEMPT_HISTORY_MAX: usize = 10_000;
 /// Largest `worker_threads`.
 pub const WORKER_THREADS_MAX: usize = 1_024;
 
+/// Units that one claim fails for having had too many attempts, before it answers.
+pub const EXHAUSTED_UNITS_MAX: usize = 1_000;
+
+/// Keys that the memory backend tries for a unit it makes, a millisecond apart.
+pub const CONTINUOUS_KEYS_MAX: i64 = 1_000;
+
+/// Changes that the memory backend makes before others get a turn at the spec.
+pub const CHANGE_BATCH_MAX: usize = 1_000;
+
+/// Units that the memory backend looks up before others get a turn at the spec.
+pub const LOOKUP_BATCH_MAX: usize = 4_000;
+
+/// Units that the memory backend deletes before others get a turn at the spec.
+pub const DELETE_BATCH_MAX: usize = 1_000;
+
+/// Deleted specs of more units are freed in a thread of their own.
+pub const FREE_UNITS_MAX: usize = 10_000;
+
+/// Most ancestors of a worker. A chain that is longer counts as a cycle, because
+/// every heartbeat at its end would walk it.
+pub const WORKER_ANCESTORS_MAX: usize = 1_000;
+
+/// Names of workers that a work spec remembers so that attempts share them.
+pub const RECENT_WORKERS_MAX: usize = 1_024;
+
 /// Longest time between two rounds of upkeep; how late it is changes no result.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -174,6 +199,10 @@ const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LARGE_FRAME_BYTES_MIN <= READ_AHEAD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= LARGE_FRAMES_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MIN <= FRAME_BYTES_MAX);
+const _: () = assert!(
+    CLAIM_UNITS_MAX <= DELAY_BATCH_MAX,
+    "a claim finds all it may take"
+);
 const _: () = assert!(
     RECEIVE_BYTES_MAX <= LARGE_FRAME_BYTES_MIN,
     "one read takes no more than may be buffered without asking the budget"
