@@ -183,7 +183,7 @@ pub const FREE_UNITS_MAX: usize = 10_000;
 pub const WORKER_ANCESTORS_MAX: usize = 1_000;
 
 /// Names of workers that a work spec remembers so that attempts share them.
-pub const RECENT_WORKERS_MAX: usize = 1_024;
+pub const RECENT_WORKERS_MAX: usize = 4_096;
 
 /// Longest time between two rounds of upkeep; how late it is changes no result.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
