@@ -59,6 +59,7 @@ fn every_setting_can_be_given_in_every_way() {
         ("log", "warn,coordinated::daemon=trace"),
         ("log_format", "json"),
         ("worker_threads", "2"),
+        ("random_seed", "7"),
     ];
     let file: String = values
         .map(|(key, value)| format!("{key} = \"{value}\"\n"))

@@ -95,32 +95,28 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
                 return say(replies, frame, id, &bad.to_string());
             }
         };
-        let Envelope {
-            id,
-            dialect,
-            method,
-            ..
-        } = envelope;
-        let result = match Call::read(&envelope) {
-            Ok(call) => self.guarded(session, call, leave).await,
-            Err(bad) => Err(bad.into()),
-        };
+        let Envelope { id, dialect, .. } = envelope;
+        let result = self.guarded(session, &envelope, leave).await;
         match &result {
-            Ok(_) => debug!(method, id, "answered"),
-            Err(error) => debug!(method, id, %error, "refused"),
+            // Known methods only: other names may be as long as a frame.
+            Ok(_) => debug!(method = envelope.method, id, "answered"),
+            Err(error) => debug!(id, %error, "refused"),
         }
         reply(replies, frame, id, dialect, result);
     }
 
-    /// Carries out the call; a panic is an error like any other, with a reference to
-    /// what the log says of it.
+    /// Reads and carries out the call; a panic is an error like any other, with a
+    /// reference to what the log says of it.
     async fn guarded<'a>(
         &'a self,
         session: &mut Session,
-        call: Call<'a>,
+        envelope: &Envelope<'a>,
         leave: &CancellationToken,
     ) -> CallResult<'a> {
-        let mut call = pin!(self.call(session, call, leave));
+        let mut call = pin!(async {
+            let call = Call::read(envelope)?;
+            self.call(session, call, leave).await
+        });
         // Whatever a panic leaves half done is behind a lock, which it poisons.
         let caught = poll_fn(|context| {
             match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context))) {

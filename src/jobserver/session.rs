@@ -94,13 +94,11 @@ struct Given {
 impl GivenAttempts {
     /// Remembers an attempt, in place of an earlier one on the same unit.
     pub(super) fn insert(&mut self, spec: SpecName, key: UnitKey, attempt: AttemptId) {
-        if let Some(at) = self.find(spec.as_str(), key.as_bytes()) {
-            if let Some(given) = self.given.get_mut(at) {
-                given.attempt = attempt;
-            }
+        let hash = hash(&self.hasher, spec.as_str(), key.as_bytes());
+        if let Some(at) = self.find(hash, spec.as_str(), key.as_bytes()) {
+            self.given[at].attempt = attempt;
             return;
         }
-        let hash = hash(&self.hasher, spec.as_str(), key.as_bytes());
         let given = Given { spec, key, attempt };
         let at = if self.given.len() < FENCE_UNITS_MAX {
             self.given.push(given);
@@ -117,27 +115,25 @@ impl GivenAttempts {
         };
         let (given, hasher) = (&self.given, &self.hasher);
         let index = u32::try_from(at).expect("the ring is far smaller than u32");
-        self.by_name
-            .insert_unique(hash, index, |&i| hash_of(hasher, &given[i as usize]));
+        let rehash = |&i: &u32| hash_of(hasher, &given[i as usize]);
+        self.by_name.insert_unique(hash, index, rehash);
     }
 
     /// The attempt that the connection was last given on this unit.
     pub(super) fn get(&self, spec: &str, key: &[u8]) -> Option<AttemptId> {
-        let at = self.find(spec, key)?;
-        Some(self.given[at].attempt)
-    }
-
-    fn find(&self, spec: &str, key: &[u8]) -> Option<usize> {
         if self.given.is_empty() {
             return None;
         }
+        let at = self.find(hash(&self.hasher, spec, key), spec, key)?;
+        Some(self.given[at].attempt)
+    }
+
+    fn find(&self, hash: u64, spec: &str, key: &[u8]) -> Option<usize> {
         let same = |&i: &u32| {
             let given = &self.given[i as usize];
             given.key.as_bytes() == key && given.spec.as_str() == spec
         };
-        self.by_name
-            .find(hash(&self.hasher, spec, key), same)
-            .map(|&i| i as usize)
+        self.by_name.find(hash, same).map(|&i| i as usize)
     }
 }
 

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    cbor::{self, Fields, Left, Reader, Str},
+    cbor::{self, Fields, Kind, Left, Reader, Str},
     limits::LIST_ITEMS_MAX,
     model::{BadField, read_field},
     wire::BadCall,
@@ -40,6 +40,9 @@ impl<'a> Message<'a> {
             return Err(cbor::Error::Malformed);
         }
         let mut items = Reader::new(item);
+        if items.peek_kind() == Ok(Kind::Map) {
+            return Ok(Message::One(item));
+        }
         let Ok(left) = items.array() else {
             return Ok(Message::One(item));
         };

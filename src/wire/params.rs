@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    cbor::{self, Reader},
+    cbor::{self, Kind, Reader},
     model::BadField,
     wire::{BadCall, Call, args::Arg},
 };
@@ -86,7 +86,9 @@ impl<'a> Params<'a> {
                 return Err(BadCall::WrongCount { method, given: 0 });
             }
             None => {}
-            Some(params) if Reader::new(params).map().is_ok() => given.by_name(params)?,
+            Some(params) if Reader::new(params).peek_kind() == Ok(Kind::Map) => {
+                given.by_name(params)?;
+            }
             Some(params) => given.by_position(params)?,
         }
         Ok(given)

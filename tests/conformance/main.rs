@@ -5,6 +5,7 @@
 
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::large_futures,
     reason = "test code"

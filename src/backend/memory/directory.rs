@@ -179,14 +179,20 @@ impl Entry {
         read(&self.meta).options.clone()
     }
 
-    /// Replaces definition and options.
-    pub(super) fn set(&self, meta: Meta) {
+    /// Replaces definition and options, under the spec's lock: once this is known,
+    /// nothing is handed out by what they were before.
+    pub(super) fn set(&self, _locked: &Locked<'_>, meta: Meta) {
         *write(&self.meta) = meta;
         self.published.told_continuous.store(false, Release);
     }
 
-    /// Changes the options if `change` says so.
-    pub(super) fn change(&self, change: impl FnOnce(&mut SpecOptions) -> bool) -> bool {
+    /// Changes the options if `change` says so, under the spec's lock like
+    /// [`set`](Entry::set).
+    pub(super) fn change(
+        &self,
+        _locked: &Locked<'_>,
+        change: impl FnOnce(&mut SpecOptions) -> bool,
+    ) -> bool {
         let mut meta = write(&self.meta);
         let mut options = SpecOptions::clone(&meta.options);
         let changes = change(&mut options);
@@ -207,6 +213,12 @@ impl Entry {
             options: meta.options,
             next_continuous: self.next_continuous(),
         }
+    }
+
+    /// Whether there is anything that could be handed out, or may become so by `now`.
+    /// Cheap: most specs of a scheduler's round have nothing.
+    pub(super) fn may_have_work(&self, now: Timestamp) -> bool {
+        self.has_available() || self.published.is_idle.load(Acquire) || self.next_due() <= now
     }
 
     pub(super) fn has_available(&self) -> bool {

@@ -158,18 +158,26 @@ impl Backend for Memory {
             options: Arc::new(spec.options.clone()),
         };
         let namespace = self.namespace_by_id(namespace)?;
-        let mut specs = write(&namespace.specs);
-        if let Some(entry) = specs.get(&spec.name) {
-            entry.set(meta);
-            return Ok(entry.id);
+        loop {
+            if let Some(entry) = namespace.find(spec.name.as_str()) {
+                if let Ok(shard) = entry.lock() {
+                    entry.set(&shard, meta);
+                    return Ok(entry.id);
+                }
+                continue; // deleted since it was found, so it is not found again
+            }
+            let mut specs = write(&namespace.specs);
+            if specs.contains_key(&spec.name) {
+                continue; // made since it was not found
+            }
+            let id = SpecId::new(self.spec_ids.fetch_add(1, Ordering::Relaxed));
+            let shard = Shard::new(self.retention, self.attempt_ids.clone());
+            let entry = Entry::new(id, namespace.id, spec.name.clone(), meta, shard);
+            let entry = Arc::new(entry);
+            specs.insert(spec.name.clone(), entry.clone());
+            write(&self.specs).insert(id, entry);
+            return Ok(id);
         }
-        let id = SpecId::new(self.spec_ids.fetch_add(1, Ordering::Relaxed));
-        let shard = Shard::new(self.retention, self.attempt_ids.clone());
-        let entry = Entry::new(id, namespace.id, spec.name.clone(), meta, shard);
-        let entry = Arc::new(entry);
-        specs.insert(spec.name.clone(), entry.clone());
-        write(&self.specs).insert(id, entry);
-        Ok(id)
     }
 
     async fn spec(&self, spec: SpecId) -> Result<Spec> {
@@ -196,7 +204,8 @@ impl Backend for Memory {
         change: &SpecChange,
     ) -> Result<bool> {
         let entry = self.entry(spec)?;
-        Ok(entry.change(|options| options.apply(change)))
+        let shard = entry.lock()?;
+        Ok(entry.change(&shard, |options| options.apply(change)))
     }
 
     async fn delete_spec(&self, spec: SpecId) -> Result<()> {

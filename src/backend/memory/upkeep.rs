@@ -17,6 +17,9 @@ impl Memory {
     pub(super) fn make_board(&self, now: Timestamp, namespace: NamespaceId) -> Result<Board> {
         let mut board = Board::default();
         for entry in self.namespace_by_id(namespace)?.entries() {
+            if !entry.may_have_work(now) {
+                continue;
+            }
             let options = entry.options();
             if options.paused {
                 continue;
