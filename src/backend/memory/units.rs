@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** every index agrees with the units' fields. [`Units::insert`],
 //! [`Units::update`] and [`Units::remove`] are the only code that changes either,
-//! and [`Units::check`] asserts that they did it right.
+//! and `Units::check` asserts that they did it right.
 //!
 //! # Cost
 //!
