@@ -77,3 +77,36 @@ impl Keys {
 fn part(hash: u64) -> usize {
     (hash >> 40) as usize % PARTS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeyRef, Priority, RawData, StringType, UnitKey};
+
+    fn unit(number: u32) -> Unit {
+        let key = KeyRef {
+            bytes: &number.to_be_bytes(),
+            string_type: StringType::Bytes,
+        };
+        let key = UnitKey::new(key).unwrap();
+        Unit::new(key, RawData::empty_map(), Priority::ZERO)
+    }
+
+    #[test]
+    fn every_key_is_found_until_it_is_removed_and_then_its_memory_is_given_back() {
+        let (mut arena, mut keys) = (Arena::default(), Keys::new());
+        const UNITS: u32 = 50_000;
+        let slots: Vec<Slot> = (0..UNITS).map(|n| arena.insert(unit(n))).collect();
+        slots.iter().for_each(|&slot| keys.insert(&arena, slot));
+        let room = |keys: &Keys| keys.parts.iter().map(HashTable::capacity).sum::<usize>();
+        assert!(room(&keys) >= UNITS as usize);
+        for (number, &slot) in (0..UNITS).zip(&slots) {
+            assert_eq!(keys.find(&arena, &number.to_be_bytes()), Some(slot));
+            let removed = arena.remove(slot);
+            keys.remove(&arena, slot, &removed);
+            assert_eq!(keys.find(&arena, &number.to_be_bytes()), None);
+        }
+        assert_eq!(keys.len(), 0);
+        assert!(room(&keys) <= PARTS * SHRINK_CAPACITY_MIN);
+    }
+}

@@ -1,6 +1,6 @@
 //! Everything in this process's memory; nothing survives it.
 //!
-//! One [`Shard`] per work spec, each behind its own lock, so specs do not wait for
+//! One `Shard` per work spec, each behind its own lock, so specs do not wait for
 //! each other. A lock is held for a bounded number of tree operations (for adding
 //! units, as many as one request has) and never across an await; calls that visit
 //! more units give the lock back in between.
@@ -17,7 +17,7 @@
 //! nobody but those who want that spec.
 //!
 //! A panic under a lock means that an invariant broke halfway through a change.
-//! Nothing can be trusted after that, so the process ends ([`directory::lock`]).
+//! Nothing can be trusted after that, so the process ends (`directory::lock`).
 
 mod arena;
 mod change;

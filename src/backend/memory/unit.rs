@@ -39,15 +39,21 @@ pub(super) struct Unit {
     pub(super) status: UnitStatus,
 }
 
-/// The attempts of a unit.
+/// The attempts of a unit, of which there was at least one.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    pub(super) current: Option<Attempt>,
-    /// Attempts that are over, oldest first; `None` is none.
-    #[expect(clippy::box_collection, reason = "one word where there is none")]
-    history: Option<Box<VecDeque<PastAttempt>>>,
-    /// How many there were, forgotten ones included.
-    pub(super) tries: u32,
+    current: Option<Attempt>,
+    /// Those that are over; `None` if none is.
+    history: Option<Box<History>>,
+}
+
+/// The attempts of a unit that are over.
+#[derive(Debug, Default)]
+struct History {
+    /// Oldest first.
+    past: VecDeque<PastAttempt>,
+    /// How many were forgotten, so that their number stays exact.
+    forgotten: u32,
 }
 
 /// The attempt that a unit answers to.
@@ -139,18 +145,17 @@ impl Unit {
     pub(super) fn history(&self) -> impl DoubleEndedIterator<Item = &PastAttempt> {
         let attempts = self.attempts.as_ref();
         let history = attempts.and_then(|attempts| attempts.history.as_ref());
-        history.into_iter().flat_map(|history| history.iter())
+        history.into_iter().flat_map(|history| history.past.iter())
     }
 
     /// Forgets the oldest attempt, if more than `keep` are over.
     pub(super) fn forget_attempt(&mut self, keep: usize) -> Option<PastAttempt> {
-        let attempts = self.attempts.as_mut()?;
-        let history = attempts.history.as_mut().filter(|h| h.len() > keep)?;
-        let oldest = history.pop_front();
-        if history.is_empty() {
-            attempts.history = None;
+        let history = self.attempts.as_mut()?.history.as_mut()?;
+        if history.past.len() <= keep {
+            return None;
         }
-        oldest
+        history.forgotten = history.forgotten.saturating_add(1);
+        history.past.pop_front()
     }
 
     /// The attempt that counts as held by its worker: the current one, until it is
@@ -160,8 +165,16 @@ impl Unit {
             .filter(|_| !matches!(self.status, UnitStatus::Finished | UnitStatus::Failed))
     }
 
+    /// How many attempts it has had, forgotten ones included.
     pub(super) fn tries(&self) -> u32 {
-        self.attempts.as_ref().map_or(0, |attempts| attempts.tries)
+        let Some(attempts) = &self.attempts else {
+            return 0;
+        };
+        let over = attempts.history.as_ref().map_or(0, |history| {
+            let past = u32::try_from(history.past.len()).unwrap_or(u32::MAX);
+            history.forgotten.saturating_add(past)
+        });
+        over.saturating_add(u32::from(attempts.current.is_some()))
     }
 
     pub(super) fn place(&self) -> Place {
@@ -220,9 +233,7 @@ impl Unit {
         if let Some(ended) = superseded {
             self.end(Ended::Expired, ended, true);
         }
-        let attempts = self.attempts.get_or_insert_default();
-        attempts.tries = attempts.tries.saturating_add(1);
-        attempts.current = Some(attempt);
+        self.attempts.get_or_insert_default().current = Some(attempt);
         self.status = status;
     }
 
@@ -239,10 +250,11 @@ impl Unit {
             how,
             held,
         };
-        attempts
-            .history
-            .get_or_insert_with(|| Box::new(VecDeque::with_capacity(1)))
-            .push_back(past);
+        let history = attempts.history.get_or_insert_default();
+        if history.past.is_empty() {
+            history.past.reserve_exact(1); // mostly the only one
+        }
+        history.past.push_back(past);
     }
 
     /// The unit as a reader sees it.
@@ -280,7 +292,7 @@ mod tests {
     #[test]
     fn a_unit_and_its_attempts_take_no_more_memory_than_they_are_allowed() {
         assert!(size_of::<Unit>() <= 48, "{}", size_of::<Unit>());
-        assert!(size_of::<Attempts>() <= 64, "{}", size_of::<Attempts>());
+        assert!(size_of::<Attempts>() <= 48, "{}", size_of::<Attempts>());
         assert!(
             size_of::<PastAttempt>() <= 48,
             "{}",

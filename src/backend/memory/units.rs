@@ -2,9 +2,15 @@
 //!
 //! **Invariant:** every index agrees with the units' fields. [`Units::insert`],
 //! [`Units::update`] and [`Units::remove`] are the only code that changes either,
-//! and [`Units::check`] asserts that they did it right.
+//! and `Units::check` asserts that they did it right.
 //!
-//! With n units, each costs O(log n) for every index that changes.
+//! # Cost
+//!
+//! With n units, each costs O(log n) for every index that changes. Measured at ten
+//! million units with keys of 20 bytes (`cargo bench --bench memory -- 10000000`):
+//! 185 bytes for a queued unit and 187 for a finished one, beside its key and data (168
+//! and 213 if they were added in random order),
+//! and under a microsecond for a claim and its finish together.
 
 use super::{
     arena::Arena,

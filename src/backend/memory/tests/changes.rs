@@ -425,3 +425,25 @@ async fn a_spec_may_follow_itself_and_a_missing_one_is_no_error() {
     );
     assert_eq!(w.claimed(from, "w", 9).await, "b c");
 }
+
+#[tokio::test]
+async fn what_is_chained_is_the_output_at_the_time_of_the_finish() {
+    let w = World::new().await;
+    let then = Some(SpecName::new("s").unwrap());
+    let options = SpecOptions {
+        then,
+        ..SpecOptions::default()
+    };
+    let spec = w.spec_with("s", options).await;
+    w.put(spec, &["a", "b"]).await;
+    w.claims(spec, "w", 2).await;
+    // The first finish gives "b", which is pending, data that names "c".
+    let item = b"\xa1\x46output\x81\x82\x41b\xa1\x46output\x81\x41c";
+    let first = w.decided(spec, "a", Effect::Finish).await;
+    let data = Some(RawData::new(item));
+    let second = w.decided(spec, "b", Effect::Finish).await;
+    let changes = vec![UnitChange { data, ..first }, second];
+    let made = w.memory.change_units(w.now, spec, changes).await.unwrap();
+    assert!(made.into_iter().all(|made| made.unwrap().chained.is_some()));
+    assert_eq!(w.claimed(spec, "w", 9).await, "c");
+}
