@@ -71,11 +71,18 @@ pub const REFUSAL_QUIET: Duration = Duration::from_millis(100);
 /// sets `drain_seconds`.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(25);
 
-/// Deepest nesting of arrays, maps and tags in one CBOR item.
+/// Deepest nesting of arrays, maps and tags in data that is kept for users.
 ///
 /// Python 2 clients decode recursively; a stored item deeper than this would be
 /// handed to every worker that asks for the unit, and end each of them.
 pub const CBOR_DEPTH_MAX: usize = 64;
+
+/// Levels of a message that are around a user's data: a batch, the envelope, its
+/// parameters, a list in them, a tuple in that, options; the tags of tuples count too.
+pub const ENVELOPE_DEPTH_MAX: usize = 12;
+
+/// Deepest nesting of a whole message.
+pub const MESSAGE_DEPTH_MAX: usize = CBOR_DEPTH_MAX + ENVELOPE_DEPTH_MAX;
 
 /// Most items in any list a request carries: keys, units, updates, lock paths.
 pub const LIST_ITEMS_MAX: usize = 1 << 20;
@@ -194,7 +201,7 @@ pub const UPKEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Steps of one call of upkeep, so that it holds up no request for long.
 pub const UPKEEP_STEPS_MAX: usize = 1_000;
 
-const _: () = assert!(CBOR_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
+const _: () = assert!(MESSAGE_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
 const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LARGE_FRAME_BYTES_MIN <= READ_AHEAD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= LARGE_FRAMES_BYTES_MAX);

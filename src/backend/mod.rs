@@ -3,9 +3,9 @@
 //! A [`Backend`] speaks ids of work specs and units, not names: turning a name into
 //! an id is the cache's work. Workers have no ids, because nothing is found through
 //! them that is not found by their name. Every method is one atomic step unless it
-//! says otherwise, and takes the time it should believe: whatever is due by `now`
-//! (a lease, a delay, a worker, a lock) counts as over, whether or not anyone has
-//! looked at it since.
+//! says otherwise, and takes the time it should believe: whatever is over by `now`
+//! counts as over, whether or not anyone has looked at it since. Leases, workers and
+//! locks still hold at their deadline and are over after it; a delay is over at its end.
 
 pub mod memory;
 

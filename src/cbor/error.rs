@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::CBOR_DEPTH_MAX;
+use crate::limits::MESSAGE_DEPTH_MAX;
 
 /// Why an item could not be read.
 ///
@@ -17,8 +17,8 @@ pub enum Error {
     /// string.
     #[error("not well-formed CBOR")]
     Malformed,
-    /// Arrays, maps and tags nested deeper than [`CBOR_DEPTH_MAX`].
-    #[error("nested deeper than {CBOR_DEPTH_MAX} levels")]
+    /// Arrays, maps and tags nested deeper than [`MESSAGE_DEPTH_MAX`].
+    #[error("nested deeper than {MESSAGE_DEPTH_MAX} levels")]
     TooDeep,
     /// A well-formed item of another type than asked for.
     #[error("expected {expected}, found {found}")]

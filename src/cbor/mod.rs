@@ -17,7 +17,7 @@
 //! that are really there: an announced length is compared, never reserved. What
 //! [`Scan`] calls complete is well-formed by RFC 8949 §5.3.1, has valid UTF-8 in
 //! every text string and chunk, and is nested at most
-//! [`CBOR_DEPTH_MAX`](crate::limits::CBOR_DEPTH_MAX) levels.
+//! [`MESSAGE_DEPTH_MAX`](crate::limits::MESSAGE_DEPTH_MAX) levels.
 
 mod diagnose;
 mod error;
@@ -34,7 +34,7 @@ pub use error::{Error, Kind};
 pub use fields::{Fields, field};
 pub use number::Number;
 pub use reader::{Left, Reader};
-pub use scan::{Progress, Scan};
+pub use scan::{Progress, Scan, nests_within};
 pub use string::Str;
 pub use writer::{FrameStart, Writer, begin_frame};
 

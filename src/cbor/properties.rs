@@ -12,7 +12,7 @@ use super::{
     arbitrary::{damaged, item},
     diagnose,
 };
-use crate::limits::CBOR_DEPTH_MAX;
+use crate::limits::MESSAGE_DEPTH_MAX;
 
 /// What follows the first item of `buffer`, `levels` of nesting inside it allowed.
 fn naive(buffer: &[u8], levels: usize) -> Result<&[u8], Error> {
@@ -100,7 +100,7 @@ fn raw(buffer: &[u8]) -> Result<&[u8], Error> {
 }
 
 fn naive_raw(buffer: &[u8]) -> Result<&[u8], Error> {
-    naive(buffer, CBOR_DEPTH_MAX).map(|rest| &buffer[..buffer.len() - rest.len()])
+    naive(buffer, MESSAGE_DEPTH_MAX).map(|rest| &buffer[..buffer.len() - rest.len()])
 }
 
 /// What is valid is taken by `serde_cbor` too; what it takes is well-formed.

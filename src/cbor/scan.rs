@@ -9,7 +9,7 @@
 //! # Cost
 //!
 //! O(bytes) in total, however the bytes arrive; a call that brings nothing new
-//! costs O(depth). No allocation, no recursion: the state is 544 bytes.
+//! costs O(depth). No allocation, no recursion: the state is 648 bytes.
 
 use std::str;
 
@@ -17,7 +17,7 @@ use super::{
     Error,
     head::{ARRAY, BYTES, Head, MAP, NEGATIVE, SIMPLE, TAG, TEXT, UNSIGNED},
 };
-use crate::limits::CBOR_DEPTH_MAX;
+use crate::limits::MESSAGE_DEPTH_MAX;
 
 /// What a [`Scan`] has found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +52,12 @@ const ITEMS_CAP: Waits = 1 << 62;
 pub struct Scan {
     position: usize,
     depth: usize,
+    depth_max: usize,
     /// What the innermost open container waits for. At depth 0 that is the scan
     /// itself, which waits for one item.
     waits: Waits,
     /// What the `depth` containers around it wait for, outermost first.
-    around: [Waits; CBOR_DEPTH_MAX],
+    around: [Waits; MESSAGE_DEPTH_MAX],
     /// Inside a chunked string: its major type.
     chunks: Option<u8>,
 }
@@ -74,8 +75,9 @@ impl Scan {
         Scan {
             position: 0,
             depth: 0,
+            depth_max: MESSAGE_DEPTH_MAX,
             waits: 1,
-            around: [0; CBOR_DEPTH_MAX],
+            around: [0; MESSAGE_DEPTH_MAX],
             chunks: None,
         }
     }
@@ -120,7 +122,11 @@ impl Scan {
                 Step::Break if matches!(waits, ITEMS | KEY) => waits = 1, // for its own end
                 Step::Break => break Stop::Error(Error::Malformed),
                 Step::Open(items) => {
-                    let Some(outer) = self.around.get_mut(depth) else {
+                    let outer = self
+                        .around
+                        .get_mut(depth)
+                        .filter(|_| depth < self.depth_max);
+                    let Some(outer) = outer else {
                         break Stop::Error(Error::TooDeep);
                     };
                     if items > 0 {
@@ -170,6 +176,17 @@ impl Scan {
             .fold(step, |sum, &items| sum.saturating_add(items - 1));
         Progress::NeedMore { bytes_min }
     }
+}
+
+/// Whether `item` is well-formed and its arrays, maps and tags are nested at most
+/// `levels` deep, which is no more than [`MESSAGE_DEPTH_MAX`].
+#[must_use]
+pub fn nests_within(item: &[u8], levels: usize) -> bool {
+    let mut scan = Scan {
+        depth_max: levels,
+        ..Scan::new()
+    };
+    matches!(scan.advance(item), Ok(Progress::Complete { bytes }) if bytes == item.len())
 }
 
 /// What the head at the front of the rest, and a string's content, amount to.
@@ -290,19 +307,19 @@ mod tests {
     fn depth_is_bounded_and_costs_no_stack() {
         for container in [0x81, 0xc1, 0x9f] {
             let nested = |levels: usize| vec![container; levels];
-            let bytes = CBOR_DEPTH_MAX + 1;
+            let bytes = MESSAGE_DEPTH_MAX + 1;
             assert!(matches!(
-                scan(&nested(CBOR_DEPTH_MAX)),
+                scan(&nested(MESSAGE_DEPTH_MAX)),
                 Ok(Progress::NeedMore { .. })
             ));
             assert_eq!(scan(&nested(bytes)), Err(Error::TooDeep));
             assert_eq!(scan(&nested(1_000_000)), Err(Error::TooDeep));
         }
-        let mut item = vec![0x81; CBOR_DEPTH_MAX];
+        let mut item = vec![0x81; MESSAGE_DEPTH_MAX];
         item.push(0x00);
         let bytes = item.len();
         assert_eq!(scan(&item), Ok(Progress::Complete { bytes }));
-        item[CBOR_DEPTH_MAX] = 0x80;
+        item[MESSAGE_DEPTH_MAX] = 0x80;
         assert_eq!(scan(&item), Err(Error::TooDeep), "empty, but a level");
     }
 

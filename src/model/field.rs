@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::cbor::{self, Reader};
+use crate::{
+    cbor::{self, Reader, nests_within},
+    limits::CBOR_DEPTH_MAX,
+};
 
 /// A value that is not what its name asks for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,20 @@ pub fn read_field<'a, T>(
     read: impl FnOnce(&mut Reader<'a>) -> Result<T, cbor::Error>,
 ) -> Result<T, BadField> {
     read(&mut Reader::new(item)).map_err(|error| BadField::new(name, item, error))
+}
+
+/// A map that is kept as it came, and handed to clients that decode recursively.
+///
+/// # Errors
+/// [`BadField`] if it is no map, or nested over [`CBOR_DEPTH_MAX`] levels.
+pub fn kept_map<'a>(name: &str, item: &'a [u8]) -> Result<&'a [u8], BadField> {
+    read_field(name, item, Reader::map)?;
+    // Each level takes a byte at least.
+    if item.len() > CBOR_DEPTH_MAX && !nests_within(item, CBOR_DEPTH_MAX) {
+        let why = format_args!("must not be nested deeper than {CBOR_DEPTH_MAX} levels");
+        return Err(BadField::new(name, item, why));
+    }
+    Ok(item)
 }
 
 /// A whole number from `min` to `max`.
@@ -124,6 +141,15 @@ mod tests {
         assert_eq!(error, "weight is 0: must be at least 1");
         assert!(span("delay", &[0x20]).is_err());
         assert!(flag("disabled", &[0x02]).is_err());
+    }
+
+    #[test]
+    fn data_may_be_nested_64_levels_deep_and_no_deeper() {
+        let nested = |levels: usize| [&[0xa1, 0x00].repeat(levels)[..], &[0x00]].concat();
+        assert!(kept_map("data", &nested(CBOR_DEPTH_MAX)).is_ok());
+        let error = kept_map("data", &nested(CBOR_DEPTH_MAX + 1)).unwrap_err();
+        assert!(error.why.contains("64 levels"), "{error}");
+        assert!(kept_map("data", &[0x80]).is_err());
     }
 
     #[test]

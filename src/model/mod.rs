@@ -14,7 +14,7 @@ mod unit;
 mod worker;
 
 pub use attempt::{Ask, AskedStatus, Decision, Effect, Outcome, Phase, decide, granted_lease};
-pub use field::{BadField, count, duration, flag, read_field, span, whole_between};
+pub use field::{BadField, count, duration, flag, kept_map, read_field, span, whole_between};
 pub use id::{AttemptId, NamespaceId, SpecId, UnitId};
 pub use lock::LockPath;
 pub use name::{BadName, KeyRef, NamespaceName, SpecName, StringType, UnitKey, WorkerName};

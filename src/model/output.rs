@@ -7,7 +7,7 @@ use crate::{
     cbor::{self, Fields, Reader, Str, Writer, field},
     model::{
         KeyRef, NewUnit, Priority, RawData, StringType, UnitKey,
-        field::{BadField, duration, read_field},
+        field::{BadField, duration, kept_map, read_field},
     },
 };
 
@@ -112,10 +112,7 @@ fn unit(
         .map_err(|error| BadField::new("work unit key", key, error))?;
     let data = match data.filter(|item| !Reader::new(item).null()) {
         None => RawData::empty_map(),
-        Some(data) => {
-            read_field("work unit data", data, Reader::map)?;
-            RawData::new(data)
-        }
+        Some(data) => RawData::new(kept_map("work unit data", data)?),
     };
     if let Some(meta) = meta.filter(|item| !Reader::new(item).null()) {
         let bad = |error: cbor::Error| BadField::new("work unit meta", meta, error);

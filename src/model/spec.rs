@@ -7,7 +7,7 @@ use crate::{
     limits::NAME_BYTES_MAX,
     model::{
         RawData, SpecName,
-        field::{BadField, count, flag, read_field, span, whole_between},
+        field::{BadField, count, flag, kept_map, read_field, span, whole_between},
     },
 };
 
@@ -100,13 +100,18 @@ impl NewSpec {
         let (mut name, mut nice) = (None, None);
         let mut change = SpecChange::default();
         let mut options = SpecOptions::default();
-        let mut fields = Fields::new(definition).map_err(|error| bad(error.to_string()))?;
+        let mut fields =
+            Fields::new(kept_map(WHAT, definition)?).map_err(|error| bad(error.to_string()))?;
         while let Some((key, value)) = fields.next().map_err(|error| bad(error.to_string()))? {
             if Reader::new(value).null() {
                 continue;
             }
             match key.as_bytes() {
-                b"name" => name = Some(text("name", value)?),
+                b"name" => {
+                    let text = text("name", value)?;
+                    let checked = SpecName::new(&text);
+                    name = Some(checked.map_err(|error| BadField::new("name", value, error))?);
+                }
                 b"disabled" => options.paused = flag("disabled", value)?,
                 b"nice" => nice = Some(read_field("nice", value, Reader::whole)?),
                 b"then" => options.then = spec_name("then", value)?,
@@ -121,8 +126,6 @@ impl NewSpec {
             }
         }
         let name = name.ok_or_else(|| bad("it has no name".to_owned()))?;
-        let name =
-            SpecName::new(&name).map_err(|error| BadField::new("name", definition, error))?;
         if let (Some(nice), None) = (nice, change.weight) {
             let weight = i128::from(WEIGHT_DEFAULT).saturating_sub(nice);
             options.weight =

@@ -115,12 +115,6 @@ pub(super) fn keys<'a>(field: &str, item: &'a [u8]) -> Result<Vec<KeyRef<'a>>, B
     list(field, item, key)
 }
 
-/// A map that is kept as it came.
-pub(super) fn map<'a>(name: &str, item: &'a [u8]) -> Result<&'a [u8], BadField> {
-    read_field(name, item, Reader::map)?;
-    Ok(item)
-}
-
 /// Any finite number.
 pub(super) fn finite(name: &str, item: &[u8]) -> Result<f64, BadField> {
     read_field(name, item, Reader::finite)

@@ -28,7 +28,7 @@ pub enum Message<'a> {
 
 impl<'a> Message<'a> {
     /// Checks the payload: one well-formed item, nested at most
-    /// [`CBOR_DEPTH_MAX`](crate::limits::CBOR_DEPTH_MAX) levels, and nothing after it.
+    /// [`MESSAGE_DEPTH_MAX`](crate::limits::MESSAGE_DEPTH_MAX) levels, and nothing after it.
     ///
     /// # Errors
     /// What is wrong with the bytes; they get one error reply with id 0, and the
@@ -176,7 +176,7 @@ fn read_method(item: &[u8]) -> Result<&str, BadCall> {
 mod tests {
     use super::*;
     use crate::{
-        limits::CBOR_DEPTH_MAX,
+        limits::MESSAGE_DEPTH_MAX,
         wire::notation::{cbor, other_dialect},
     };
 
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_item_or_more_than_one_are_no_message() {
-        let deep = [&[0x81; CBOR_DEPTH_MAX + 1][..], &[0]].concat();
+        let deep = [&[0x81; MESSAGE_DEPTH_MAX + 1][..], &[0]].concat();
         for (payload, error) in [
             (&b""[..], cbor::Error::Truncated),
             (b"\xa1\x01", cbor::Error::Truncated),

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::{
         cbor::{Writer, arbitrary},
-        limits::{CBOR_DEPTH_MAX, FRAME_BYTES_MAX},
+        limits::{FRAME_BYTES_MAX, MESSAGE_DEPTH_MAX},
     };
 
     /// Every frame of a stream that arrives in `parts`.
@@ -366,7 +366,7 @@ mod tests {
                 panic!("refused for another reason");
             };
             assert_eq!(source, cbor::Error::TooDeep);
-            assert!(offset <= 2 * CBOR_DEPTH_MAX);
+            assert!(offset <= 2 * MESSAGE_DEPTH_MAX);
         }
     }
 

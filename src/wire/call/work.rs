@@ -4,7 +4,7 @@ use super::{Call, GetWork, Jobs, UpdateWorkUnit};
 use crate::{
     cbor::Reader,
     limits::{CLAIM_UNITS_MAX, WAIT_MAX},
-    model::{Ask, AskedStatus, AttemptId, BadField, count, duration, flag, read_field},
+    model::{Ask, AskedStatus, AttemptId, BadField, count, duration, flag, kept_map, read_field},
     wire::{
         BadCall,
         args::{self, Arg},
@@ -72,7 +72,7 @@ fn one_update<'a>(
         "attempt_id",
         "delay",
     ])?;
-    let data = data.optional(args::map)?;
+    let data = data.optional(kept_map)?;
     let delay = delay.optional(args::finite)?.unwrap_or(0.0);
     Ok(UpdateWorkUnit {
         spec: spec.read(args::name)?,

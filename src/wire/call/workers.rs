@@ -1,7 +1,10 @@
 //! Reads the calls about workers and about the server itself.
 
 use super::{Call, Hello, WorkerHeartbeat};
-use crate::wire::{BadCall, args, params::Params};
+use crate::{
+    model::kept_map,
+    wire::{BadCall, args, params::Params},
+};
 
 type Result<'a> = std::result::Result<Call<'a>, BadCall>;
 
@@ -11,7 +14,7 @@ pub(super) fn heartbeat(params: Params<'_>) -> Result<'_> {
         worker: worker.read(args::name)?,
         mode: mode.optional(args::name)?.unwrap_or_default(),
         expire_seconds: expire_seconds.optional(args::finite)?,
-        data: data.optional(args::map)?,
+        data: data.optional(kept_map)?,
         parent: parent
             .optional(args::name)?
             .filter(|parent| !parent.is_empty()),
