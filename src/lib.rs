@@ -1,4 +1,4 @@
-//! A job server: workers lease work units over TCP, report results and coordinate through locks.
+#![doc = include_str!("../proto-notes/architecture.md")]
 
 pub mod backend;
 pub mod cache;

@@ -43,7 +43,7 @@ pub struct Candidate {
 pub struct Board {
     /// The specs that are not paused, are below their `max_running`, and have an
     /// available unit or could make a continuous one. The list only proposes; what
-    /// [`Backend::claim`] finds is what counts.
+    /// [`Backend::claim`](super::Backend::claim) finds is what counts.
     pub candidates: Vec<Candidate>,
 }
 

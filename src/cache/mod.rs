@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** a wrong entry costs time, never correctness. Ids are not reused,
 //! and every change is conditional on the attempt it was decided on, so a stale
-//! entry is answered with [`Error::Gone`] or [`Conflict::Changed`]; the entry is
+//! entry is answered with [`Error::Gone`] or [`Conflict::Changed`](crate::backend::Conflict::Changed); the entry is
 //! forgotten and the name resolved anew, a bounded number of times. An answer that
 //! changes nothing is only ever given after a fresh look.
 

@@ -7,6 +7,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use serde::{Serialize, Serializer};
 use serde_cbor::Value;
 
 use crate::limits::CBOR_DEPTH_MAX;
@@ -44,26 +45,25 @@ fn from_toml(text: &str) -> anyhow::Result<Value> {
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
         anyhow!("{} at line {line}", error.message())
     })?;
-    Ok(toml_value(toml::Value::Table(table)))
+    let table = toml::Value::Table(table);
+    serde_cbor::value::to_value(WithoutDates(&table)).context("cannot be written as CBOR")
 }
 
-/// By hand, as serde would pass on dates as a map with a key of the toml crate's own.
-/// Recurses no deeper than the TOML parser did.
-fn toml_value(value: toml::Value) -> Value {
-    match value {
-        toml::Value::String(text) => Value::Text(text),
-        toml::Value::Integer(number) => Value::Integer(number.into()),
-        toml::Value::Float(number) => Value::Float(number),
-        toml::Value::Boolean(boolean) => Value::Bool(boolean),
-        toml::Value::Datetime(date) => Value::Text(date.to_string()),
-        toml::Value::Array(items) => Value::Array(items.into_iter().map(toml_value).collect()),
-        toml::Value::Table(entries) => {
-            let entries = entries.into_iter();
-            Value::Map(
+/// TOML with dates as text; by itself the toml crate makes maps of them, with a key of
+/// its own. Recurses no deeper than the TOML parser did.
+struct WithoutDates<'a>(&'a toml::Value);
+
+impl Serialize for WithoutDates<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            toml::Value::Datetime(date) => serializer.collect_str(date),
+            toml::Value::Array(items) => serializer.collect_seq(items.iter().map(WithoutDates)),
+            toml::Value::Table(entries) => serializer.collect_map(
                 entries
-                    .map(|(key, value)| (Value::Text(key), toml_value(value)))
-                    .collect(),
-            )
+                    .iter()
+                    .map(|(key, value)| (key, WithoutDates(value))),
+            ),
+            plain => plain.serialize(serializer),
         }
     }
 }
