@@ -215,10 +215,9 @@ impl Entry {
         }
     }
 
-    /// Whether there is anything that could be handed out, or may become so by `now`.
-    /// Cheap: most specs of a scheduler's round have nothing.
-    pub(super) fn may_have_work(&self, now: Timestamp) -> bool {
-        self.has_available() || self.published.is_idle.load(Acquire) || self.next_due() <= now
+    /// Whether no unit is available, delayed or pending.
+    pub(super) fn is_idle(&self) -> bool {
+        self.published.is_idle.load(Acquire)
     }
 
     pub(super) fn has_available(&self) -> bool {
@@ -246,7 +245,7 @@ impl Entry {
     /// When a unit may be made; `None` if there is something else to do first, or
     /// the spec is paused or not continuous.
     pub(super) fn continuous_from(&self, options: &SpecOptions) -> Option<Timestamp> {
-        let may = options.continuous && !options.paused && self.published.is_idle.load(Acquire);
+        let may = options.continuous && !options.paused && self.is_idle();
         may.then(|| self.next_continuous().unwrap_or(Timestamp::EPOCH))
     }
 

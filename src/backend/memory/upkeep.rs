@@ -1,6 +1,8 @@
 //! What the scheduler and the background look at: which specs may hand something
 //! out, what is due, and what is kept no longer.
 
+use std::sync::Arc;
+
 use super::{
     Memory,
     directory::{Entry, lock, read},
@@ -15,31 +17,22 @@ impl Memory {
     /// [`Backend::board`](crate::backend::Backend::board). Locks only specs in which
     /// something has become due.
     pub(super) fn make_board(&self, now: Timestamp, namespace: NamespaceId) -> Result<Board> {
+        let namespace = self.namespace_by_id(namespace)?;
         let mut board = Board::default();
-        for entry in self.namespace_by_id(namespace)?.entries() {
-            if !entry.may_have_work(now) {
-                continue;
+        let mut due = Vec::new();
+        for entry in read(&namespace.specs).values() {
+            if entry.next_due() <= now {
+                due.push(Arc::clone(entry));
+            } else {
+                board.candidates.extend(candidate(now, entry));
             }
-            let options = entry.options();
-            if options.paused {
-                continue;
-            }
-            if entry.next_due() <= now
-                && let Ok(mut shard) = entry.lock()
-            {
+        }
+        // A spec that is busy must not hold up the directory, so they wait their turn.
+        for entry in due {
+            if let Ok(mut shard) = entry.lock() {
                 shard.catch_up(now);
             }
-            let pending = entry.pending();
-            let has_room = options.max_running == 0 || pending < options.max_running;
-            let may_make = entry.continuous_from(&options).is_some_and(|at| at <= now);
-            if has_room && (entry.has_available() || may_make) {
-                board.candidates.push(Candidate {
-                    spec: entry.id,
-                    name: entry.name.clone(),
-                    options,
-                    pending,
-                });
-            }
+            board.candidates.extend(candidate(now, &entry));
         }
         Ok(board)
     }
@@ -107,4 +100,25 @@ impl Memory {
         });
         due.min().filter(|&due| due < Timestamp::MAX)
     }
+}
+
+/// The spec as the scheduler sees it, if there is something it could hand out.
+fn candidate(now: Timestamp, entry: &Entry) -> Option<Candidate> {
+    // Most specs have nothing, and that is cheap to see.
+    if !entry.has_available() && !entry.is_idle() {
+        return None;
+    }
+    let options = entry.options();
+    let pending = entry.pending();
+    let has_room = options.max_running == 0 || pending < options.max_running;
+    let may_make = || entry.continuous_from(&options).is_some_and(|at| at <= now);
+    if options.paused || !has_room || !(entry.has_available() || may_make()) {
+        return None;
+    }
+    Some(Candidate {
+        spec: entry.id,
+        name: entry.name.clone(),
+        options,
+        pending,
+    })
 }
