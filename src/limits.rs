@@ -42,6 +42,14 @@ pub const LARGE_FRAME_STALL_MAX: Duration = Duration::from_secs(30);
 /// Most connections at a time, unless the operator sets `max_connections`.
 pub const CONNECTIONS_DEFAULT: usize = 16_384;
 
+/// A server at its limit of connections says so again only when more than the limit's
+/// share by this were free in between: clients that come and go at the limit are one
+/// line in the log, not one each.
+pub const CONNECTIONS_FEW_DIVISOR: usize = 16;
+
+/// Connections accepted in a row after which failures to accept count as over.
+pub const ACCEPTS_AGAIN_MIN: u32 = 16;
+
 /// Connections that the kernel queues until they are accepted.
 pub const ACCEPT_QUEUE_MAX: i32 = 4_096;
 
