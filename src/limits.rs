@@ -75,6 +75,11 @@ pub const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Silence after which such a client is taken to have sent all it wanted to send.
 pub const REFUSAL_QUIET: Duration = Duration::from_millis(100);
 
+/// Messages that are no requests, after which a peer that has never sent one is dropped:
+/// it speaks another protocol, in which nearly every byte may look like a message that
+/// costs a reply.
+pub const OTHER_MESSAGES_MAX: u32 = 16;
+
 /// Time for connections to end on their own when the daemon stops, unless the operator
 /// sets `drain_seconds`.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(25);

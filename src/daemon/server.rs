@@ -211,9 +211,13 @@ impl Open {
                 debug!(%peer, cause = %ended, "connection lost");
             }
             Ended::Stalled => warn!(%peer, cause = %ended, "connection dropped"),
-            Ended::Malformed(_) | Ended::NotWellFormed => {
+            Ended::Malformed(_) | Ended::NotWellFormed(_) => {
                 self.counters.frame_refused();
                 warn!(%peer, cause = %ended, "malformed input, connection dropped");
+            }
+            Ended::NoClient(_) => {
+                self.counters.frame_refused();
+                warn!(%peer, cause = %ended, "peer is no client, connection dropped");
             }
         }
     }
