@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
@@ -68,6 +69,8 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
                     if one == Answered::Message {
                         answered = one;
                     }
+                    // A long list lets others have their turn.
+                    consume_budget().await;
                 }
                 answered
             }
