@@ -42,6 +42,14 @@ pub const LARGE_FRAME_STALL_MAX: Duration = Duration::from_secs(30);
 /// Most connections at a time, unless the operator sets `max_connections`.
 pub const CONNECTIONS_DEFAULT: usize = 16_384;
 
+/// A server at its limit of connections says so again only when more than the limit's
+/// share by this were free in between: clients that come and go at the limit are one
+/// line in the log, not one each.
+pub const CONNECTIONS_FEW_DIVISOR: usize = 16;
+
+/// Connections accepted in a row after which failures to accept count as over.
+pub const ACCEPTS_AGAIN_MIN: u32 = 16;
+
 /// Connections that the kernel queues until they are accepted.
 pub const ACCEPT_QUEUE_MAX: i32 = 4_096;
 
@@ -66,6 +74,11 @@ pub const REFUSAL_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Silence after which such a client is taken to have sent all it wanted to send.
 pub const REFUSAL_QUIET: Duration = Duration::from_millis(100);
+
+/// Messages that are no requests, after which a peer that has never sent one is dropped:
+/// it speaks another protocol, in which nearly every byte may look like a message that
+/// costs a reply.
+pub const OTHER_MESSAGES_MAX: u32 = 16;
 
 /// Time for connections to end on their own when the daemon stops, unless the operator
 /// sets `drain_seconds`.

@@ -38,12 +38,15 @@ pub trait Answer: Send + Sync + 'static {
 }
 
 /// What becomes of a connection after a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Flow {
     /// It goes on.
     Continue,
-    /// The request was not well-formed CBOR, so nothing that follows it can be trusted:
-    /// the reply is written, then the connection is dropped.
-    Drop,
+    /// It goes on, although nothing in the message was a request, for this reason. Clients
+    /// have bugs; a peer that never sends a request is none, though.
+    NoRequest(String),
+    /// The message was not well-formed CBOR, for this reason, so nothing that follows it can
+    /// be trusted: the reply is written, then the connection is dropped.
+    Drop(String),
 }

@@ -35,12 +35,13 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tracing::warn;
 
 use super::{Answer, Flow, budget::Admitted, server::Shared, transport::Transport};
 use crate::{
     limits::{
-        IDLE_BUFFER_BYTES_MAX, LARGE_FRAME_BYTES_MIN, LARGE_FRAME_STALL_MAX, READ_AHEAD_BYTES_MAX,
-        RECEIVE_BYTES_MAX, REFUSAL_QUIET, REFUSAL_WAIT_MAX, REPLY_BYTES_HIGH,
+        IDLE_BUFFER_BYTES_MAX, LARGE_FRAME_BYTES_MIN, LARGE_FRAME_STALL_MAX, OTHER_MESSAGES_MAX,
+        READ_AHEAD_BYTES_MAX, RECEIVE_BYTES_MAX, REFUSAL_QUIET, REFUSAL_WAIT_MAX, REPLY_BYTES_HIGH,
     },
     wire::{FrameCodec, FrameError},
 };
@@ -60,9 +61,13 @@ pub(super) enum Ended {
     /// The client sent something that is not a frame.
     #[error(transparent)]
     Malformed(#[from] FrameError),
-    /// The client sent a frame whose content is not well-formed CBOR.
-    #[error("request is not well-formed CBOR")]
-    NotWellFormed,
+    /// The client sent a frame whose content is not well-formed CBOR, for this reason.
+    #[error("message is refused: {0}")]
+    NotWellFormed(String),
+    /// The peer sent messages of every kind but requests; the last one was none for this
+    /// reason.
+    #[error("{OTHER_MESSAGES_MAX} messages and no request, the last time: {0}")]
+    NoClient(String),
     /// The client held memory for a large frame that it did not go on sending.
     #[error("large frame stalled")]
     Stalled,
@@ -107,6 +112,8 @@ struct Conversation<'a, S, A: Answer> {
     /// Room for the large frame that is being received or answered.
     admitted: Option<Admitted<'a>>,
     client: Client,
+    /// Messages that were no requests, until the first one that was.
+    other_messages: Option<u32>,
     leave: &'a CancellationToken,
 }
 
@@ -121,6 +128,7 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
             replies: BytesMut::new(),
             admitted: None,
             client: Client::Sending,
+            other_messages: Some(0),
             leave,
         }
     }
@@ -223,14 +231,34 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
                 // The rest was asked by somebody who will never know.
                 return Err(self.hung_up());
             }
-            if flow == Flow::Drop {
-                return Err(Ended::NotWellFormed);
+            match flow {
+                Flow::Continue => self.other_messages = None,
+                Flow::NoRequest(why) => self.note_other_message(why)?,
+                Flow::Drop(why) => return Err(Ended::NotWellFormed(why)),
             }
             if self.replies.len() >= REPLY_BYTES_HIGH {
                 self.write_replies().await?;
             }
         }
         Ok(())
+    }
+
+    /// Notes a message that was no request. The first one of a peer that has not sent any
+    /// request is worth a line in the log; more than a few are not worth a reply.
+    fn note_other_message(&mut self, why: String) -> Result<(), Ended> {
+        let Some(messages) = &mut self.other_messages else {
+            return Ok(());
+        };
+        *messages += 1;
+        match *messages {
+            1 => {
+                let peer = self.stream.peer().map(tracing::field::display);
+                warn!(peer, why, "message is no request");
+                Ok(())
+            }
+            OTHER_MESSAGES_MAX => Err(Ended::NoClient(why)),
+            _ => Ok(()),
+        }
     }
 
     /// Answers one request. If that takes time, reads ahead, so that a client that hangs
@@ -297,7 +325,7 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
     async fn part(&mut self, ended: Ended) -> Ended {
         match &ended {
             Ended::HungUp | Ended::HungUpInsideFrame | Ended::Stopped => self.stream.sent().await,
-            Ended::Malformed(_) | Ended::NotWellFormed => {
+            Ended::Malformed(_) | Ended::NotWellFormed(_) | Ended::NoClient(_) => {
                 if let Ended::Malformed(reason) = &ended {
                     self.shared.answer.refuse(reason, &mut self.replies);
                 }

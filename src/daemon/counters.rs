@@ -40,7 +40,7 @@ impl Counters {
     }
 
     /// Connections dropped because of something malformed: a stream that cannot be split
-    /// into frames, or a frame that is not well-formed CBOR.
+    /// into frames, a frame that is not well-formed CBOR, or messages without a request.
     #[must_use]
     pub fn frames_refused(&self) -> u64 {
         self.frames_refused.load(Relaxed)

@@ -15,8 +15,8 @@ use tracing::{debug, info, warn};
 
 use super::Counters;
 use crate::limits::{
-    ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ACCEPT_QUEUE_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
+    ACCEPT_PAUSE_MAX, ACCEPT_PAUSE_MIN, ACCEPT_QUEUE_MAX, ACCEPTS_AGAIN_MIN, KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL, KEEPALIVE_PROBES,
 };
 
 /// Why the daemon cannot listen.
@@ -65,7 +65,7 @@ impl Listener {
         loop {
             let failed = match self.socket.accept().await {
                 Ok((socket, peer)) => {
-                    if self.failures.ended() {
+                    if self.failures.end() {
                         info!("accepting connections again");
                     }
                     match set_options(&socket) {
@@ -78,7 +78,7 @@ impl Listener {
                 Err(error) => error,
             };
             counters.accept_failed();
-            if self.failures.is_first() {
+            if self.failures.begin() {
                 warn!(error = %failed, "cannot accept connections, trying again");
             }
             tokio::time::sleep(self.failures.pause()).await;
@@ -86,19 +86,27 @@ impl Listener {
     }
 }
 
-/// Attempts to accept that failed one after the other.
+/// A time in which attempts to accept fail. While clients come and go at the limit of open
+/// files, attempts succeed in between; that is one such time all the same, and two lines
+/// in the log.
 #[derive(Debug, Default)]
 struct Failures {
-    /// The pause after the last one.
+    /// Whether it is such a time.
+    lasts: bool,
+    /// The pause after the last failure, if no attempt has succeeded since.
     pause: Option<Duration>,
+    /// Successes since the last failure.
+    successes: u32,
 }
 
 impl Failures {
-    fn is_first(&self) -> bool {
-        self.pause.is_none()
+    /// Notes a failure, and says whether it is the first.
+    fn begin(&mut self) -> bool {
+        self.successes = 0;
+        !std::mem::replace(&mut self.lasts, true)
     }
 
-    /// Notes one more, and says how long to wait before the next attempt.
+    /// How long to wait before the next attempt; longer each time.
     fn pause(&mut self) -> Duration {
         let pause = match self.pause {
             Some(last) => (last * 2).min(ACCEPT_PAUSE_MAX),
@@ -108,9 +116,15 @@ impl Failures {
         pause
     }
 
-    /// Notes a success, and says whether it ended a row of failures.
-    fn ended(&mut self) -> bool {
-        self.pause.take().is_some()
+    /// Notes a success, and says whether failures are over with it.
+    fn end(&mut self) -> bool {
+        self.pause = None;
+        if !self.lasts {
+            return false;
+        }
+        self.successes += 1;
+        self.lasts = self.successes < ACCEPTS_AGAIN_MIN;
+        !self.lasts
     }
 }
 
@@ -131,7 +145,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// The peer's own address, where an IPv6 socket shows an IPv4 one as a part of IPv6.
-fn canonical(peer: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
@@ -209,12 +223,28 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_second_and_start_anew_after_a_success() {
         let mut failures = Failures::default();
-        assert!(failures.is_first());
         let pauses: Vec<_> = (0..9).map(|_| failures.pause().as_millis()).collect();
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-        assert!(!failures.is_first(), "one line for each episode");
-        assert!(failures.ended());
-        assert!(!failures.ended());
+        failures.end();
         assert_eq!(failures.pause(), ACCEPT_PAUSE_MIN);
+    }
+
+    /// At the limit of open files every client that leaves lets one in; the log had two
+    /// lines for each.
+    #[test]
+    fn failures_and_successes_in_turn_are_one_time_of_failures() {
+        let mut failures = Failures::default();
+        assert!(!failures.end());
+        assert!(failures.begin());
+        for _ in 0..100 {
+            assert!(!failures.begin());
+            assert!(!failures.end());
+        }
+        for _ in 2..ACCEPTS_AGAIN_MIN {
+            assert!(!failures.end());
+        }
+        assert!(failures.end(), "so many in a row");
+        assert!(!failures.end());
+        assert!(failures.begin(), "another time");
     }
 }

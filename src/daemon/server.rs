@@ -22,7 +22,10 @@ use super::{
     budget::Budget,
     connection::{Ended, serve},
 };
-use crate::limits::{CONNECTIONS_DEFAULT, DRAIN_DEFAULT, FRAME_BYTES_MAX, LARGE_FRAMES_BYTES_MAX};
+use crate::limits::{
+    CONNECTIONS_DEFAULT, CONNECTIONS_FEW_DIVISOR, DRAIN_DEFAULT, FRAME_BYTES_MAX,
+    LARGE_FRAMES_BYTES_MAX,
+};
 
 /// What an operator may set about the network.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +56,10 @@ impl Default for ServerLimits {
 pub struct Server<A> {
     listener: Listener,
     slots: Arc<Semaphore>,
-    /// Whether the last connection had to wait for a slot.
+    /// Whether a connection had to wait for a slot, and few have been free since.
     full: bool,
+    /// More free slots than this end that.
+    few_slots: usize,
     drain: Duration,
     shared: Arc<Shared<A>>,
 }
@@ -89,6 +94,7 @@ impl<A: Answer> Server<A> {
                 limits.connections_max.min(Semaphore::MAX_PERMITS),
             )),
             full: false,
+            few_slots: limits.connections_max / CONNECTIONS_FEW_DIVISOR,
             drain: limits.drain,
             shared: Arc::new(Shared::new(answer, limits)),
         }
@@ -149,7 +155,7 @@ impl<A: Answer> Server<A> {
         let slots = Arc::clone(&self.slots);
         let slot = match Arc::clone(&slots).try_acquire_owned() {
             Ok(slot) => {
-                self.full = false;
+                self.full &= self.slots.available_permits() <= self.few_slots;
                 Ok(slot)
             }
             Err(_) => {
@@ -205,9 +211,13 @@ impl Open {
                 debug!(%peer, cause = %ended, "connection lost");
             }
             Ended::Stalled => warn!(%peer, cause = %ended, "connection dropped"),
-            Ended::Malformed(_) | Ended::NotWellFormed => {
+            Ended::Malformed(_) | Ended::NotWellFormed(_) => {
                 self.counters.frame_refused();
                 warn!(%peer, cause = %ended, "malformed input, connection dropped");
+            }
+            Ended::NoClient(_) => {
+                self.counters.frame_refused();
+                warn!(%peer, cause = %ended, "peer is no client, connection dropped");
             }
         }
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use super::{Answer, Flow};
 use crate::{
@@ -34,10 +33,8 @@ impl<B: Backend, C: Clock> Answer for Service<B, C> {
     ) -> Flow {
         match self.0.answer(session, request, leave, replies).await {
             Answered::Message => Flow::Continue,
-            Answered::Malformed(error) => {
-                debug!(%error, bytes = request.len(), "message is not CBOR");
-                Flow::Drop
-            }
+            Answered::NoRequest(why) => Flow::NoRequest(why),
+            Answered::Malformed(error) => Flow::Drop(error.to_string()),
         }
     }
 

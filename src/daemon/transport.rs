@@ -1,6 +1,6 @@
 //! What a connection needs of its socket, besides reading and writing.
 
-use std::{future::Future, io};
+use std::{future::Future, io, net::SocketAddr};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::SockRef;
@@ -9,12 +9,17 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::listener::canonical;
+
 /// A stream that is reset, not closed, when it is dropped. A reset throws away what has
 /// not been sent, so one can wait for that first.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {
     /// Resolves once everything that was written has been sent, or never will be. To be
     /// called last: writing afterwards is slow.
     fn sent(&self) -> impl Future<Output = ()> + Send;
+
+    /// Who is at the other end, for the log.
+    fn peer(&self) -> Option<SocketAddr>;
 }
 
 impl Transport for TcpStream {
@@ -35,5 +40,9 @@ impl Transport for TcpStream {
         if let Err(error) = sent.await {
             tracing::debug!(%error, "cannot tell whether all replies were sent");
         }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok().map(canonical)
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use tokio::task::coop::consume_budget;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
@@ -21,10 +22,13 @@ use crate::{
 };
 
 /// What a message was.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Answered {
-    /// Well-formed CBOR; whether or not it made sense, it was answered.
+    /// A request, or several; whether or not they made sense, they were answered.
     Message,
+    /// Well-formed CBOR, but nothing in it has what makes a request, for this reason; the
+    /// error reply says so too.
+    NoRequest(String),
     /// Not one well-formed item. The error reply says so; what comes after it on the
     /// same connection cannot be trusted (protocol.md §3).
     Malformed(cbor::Error),
@@ -50,22 +54,33 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
             }
         };
         let frame = begin_frame(replies);
-        match message {
+        let answered = match message {
             Message::One(request) => {
                 self.answer_one(session, request, leave, &frame, replies)
-                    .await;
+                    .await
             }
             Message::Many(requests) => {
                 Writer::new(replies).array(requests.len() as u64);
+                let mut answered = Answered::NoRequest("no request in the list".to_owned());
                 for request in requests {
-                    self.answer_one(session, request, leave, &frame, replies)
+                    let one = self
+                        .answer_one(session, request, leave, &frame, replies)
                         .await;
+                    if one == Answered::Message {
+                        answered = one;
+                    }
+                    // A long list lets others have their turn.
+                    consume_budget().await;
                 }
+                answered
             }
-            Message::Refused(bad) => say(replies, &frame, 0, &bad.to_string()),
-        }
+            Message::Refused(bad) => {
+                say(replies, &frame, 0, &bad.to_string());
+                Answered::Message
+            }
+        };
         frame.finish(replies);
-        Answered::Message
+        answered
     }
 
     /// Appends an error reply that belongs to no request.
@@ -87,12 +102,14 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         leave: &CancellationToken,
         frame: &FrameStart,
         replies: &mut BytesMut,
-    ) {
+    ) -> Answered {
         let envelope = match Envelope::read(request) {
             Ok(envelope) => envelope,
             Err((id, bad)) => {
-                debug!(id, %bad, "request refused");
-                return say(replies, frame, id, &bad.to_string());
+                let why = bad.to_string();
+                debug!(id, why, "request refused");
+                say(replies, frame, id, &why);
+                return Answered::NoRequest(why);
             }
         };
         let Envelope { id, dialect, .. } = envelope;
@@ -103,6 +120,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
             Err(error) => debug!(id, %error, "refused"),
         }
         reply(replies, frame, id, dialect, result);
+        Answered::Message
     }
 
     /// Reads and carries out the call; a panic is an error like any other, with a

@@ -18,6 +18,10 @@ struct Observed {
 
 impl Transport for Observed {
     async fn sent(&self) {}
+
+    fn peer(&self) -> Option<std::net::SocketAddr> {
+        None
+    }
 }
 
 impl AsyncRead for Observed {

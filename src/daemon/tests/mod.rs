@@ -26,6 +26,7 @@ use crate::wire::FrameError;
 /// | `w` | waits for [`Fake::work`] or `leave`, and says which it was |
 /// | `L` | replies with as many bytes as the number that follows says |
 /// | `#` | replies with its own length |
+/// | `?` | says that it was no request |
 /// | `x` | asks for the connection to be dropped |
 /// | `p` | panics |
 pub(super) struct Fake {
@@ -100,9 +101,13 @@ impl Answer for Fake {
                 put_frame(replies, &vec![b'L'; bytes]);
             }
             Some((b'#', _)) => put_frame(replies, request.len().to_string().as_bytes()),
+            Some((b'?', _)) => {
+                put_frame(replies, b"no request");
+                flow = Flow::NoRequest("no request".to_owned());
+            }
             Some((b'x', _)) => {
                 put_frame(replies, b"not cbor");
-                flow = Flow::Drop;
+                flow = Flow::Drop("not cbor".to_owned());
             }
             Some((b'p', _)) => panic!("the request asked for it"),
             _ => put_frame(replies, request),

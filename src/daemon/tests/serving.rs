@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::limits::OTHER_MESSAGES_MAX;
 
 #[tokio::test]
 async fn a_client_that_hangs_up_while_it_waits_for_work_is_forgotten_at_once() {
@@ -149,6 +150,31 @@ async fn a_request_that_is_not_cbor_gets_its_reply_then_a_reset() {
     assert_eq!(*server.fake.answered.borrow(), 2);
     until(|| server.counters.connections_open() == 0).await;
     assert_eq!(server.counters.frames_refused(), 1);
+}
+
+/// A megabyte of spaces is a million messages, and each reply is 70 times as long.
+#[tokio::test]
+async fn a_peer_that_never_sends_a_request_is_dropped_after_some_replies() {
+    let server = Running::start(ServerLimits::default());
+    let mut client = server.connect().await;
+    client.send(vec!["?"; 1_000]).await;
+    let replies = OTHER_MESSAGES_MAX as usize;
+    client.receives(vec!["no request"; replies]).await;
+    client.meets_reset().await;
+    assert_eq!(*server.fake.answered.borrow(), replies);
+}
+
+#[tokio::test]
+async fn a_client_that_has_sent_a_request_may_send_anything_else() {
+    let server = Running::start(ServerLimits::default());
+    let mut client = server.connect().await;
+    let before = OTHER_MESSAGES_MAX as usize - 1;
+    client.send(vec!["?"; before]).await;
+    client.send(["request"]).await;
+    client.send(vec!["?"; 1_000]).await;
+    client.receives(vec!["no request"; before]).await;
+    client.receives(["request"]).await;
+    client.receives(vec!["no request"; 1_000]).await;
 }
 
 #[tokio::test]
