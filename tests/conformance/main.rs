@@ -121,6 +121,13 @@ conformance! {
         a_lock_ends_after_its_deadline
         timeouts_have_a_default_and_a_cap_and_no_negatives
         deleting_a_namespace_drops_the_locks_below_its_label;
+    caches:
+        a_stale_attempt_finishes_nobody_elses_work
+        an_update_decided_on_a_stale_attempt_is_decided_again
+        an_answer_without_a_change_is_never_a_stale_one
+        a_unit_deleted_and_added_elsewhere_is_found_anew
+        a_spec_deleted_and_made_elsewhere_is_found_anew
+        max_running_and_continuous_hold_over_several_servers;
     namespaces:
         namespaces_share_nothing
         hello_moves_only_its_own_connection;

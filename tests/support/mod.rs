@@ -35,6 +35,7 @@ pub fn settings() -> Settings {
 pub struct World<B> {
     pub server: Arc<JobServer<B, ManualClock>>,
     pub clock: Arc<ManualClock>,
+    backend: Arc<B>,
 }
 
 impl World<Memory> {
@@ -56,13 +57,29 @@ impl World<Memory> {
 impl<B: Backend> World<B> {
     pub async fn on(backend: B, cache_entries: usize, settings: Settings) -> World<B> {
         let clock = Arc::new(ManualClock::default());
-        let cache = Cache::new(Arc::new(backend), cache_entries);
+        World::serve(Arc::new(backend), clock, cache_entries, settings).await
+    }
+
+    /// Another job server on the same backend, with a cache of its own.
+    pub async fn beside(&self, cache_entries: usize) -> World<B> {
+        let (backend, clock) = (self.backend.clone(), self.clock.clone());
+        World::serve(backend, clock, cache_entries, settings()).await
+    }
+
+    async fn serve(
+        backend: Arc<B>,
+        clock: Arc<ManualClock>,
+        cache_entries: usize,
+        settings: Settings,
+    ) -> World<B> {
+        let cache = Cache::new(backend.clone(), cache_entries);
         let server = JobServer::new(cache, clock.clone(), settings)
             .await
             .unwrap();
         World {
             server: Arc::new(server),
             clock,
+            backend,
         }
     }
 

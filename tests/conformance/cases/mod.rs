@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+pub mod caches;
 pub mod chaining;
 pub mod locks;
 pub mod namespaces;
