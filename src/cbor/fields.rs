@@ -32,6 +32,7 @@ impl<'a> Fields<'a> {
         clippy::should_implement_trait,
         reason = "an iterator could not end at an error"
     )]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<(Str<'a>, &'a [u8])>, Error> {
         while self.reader.more(&mut self.left)? {
             match self.reader.string() {

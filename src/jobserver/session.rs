@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
 use crate::{
     limits::FENCE_UNITS_MAX,
@@ -68,17 +68,24 @@ impl Session {
     }
 }
 
-/// The attempts that a connection was given, of the latest [`FENCE_UNITS_MAX`] units:
-/// what fences workers that name neither themselves nor an attempt (semantics.md §7).
+/// The attempts that a connection was given last, up to [`FENCE_UNITS_MAX`]: what
+/// fences workers that name neither themselves nor an attempt (semantics.md §7).
 ///
 /// Found by the names of spec and unit, because those are what the worker will
 /// send, whatever became of the unit since.
+///
+/// Most workers report on what they were given just now, which a look at the latest few
+/// finds; only others make it keep an index. So a claim costs one push, and thousands
+/// of workers do not drive each other's indexes out of the processor's caches.
 #[derive(Debug, Default)]
 pub(super) struct GivenAttempts {
     /// Grows to its limit, then is a ring.
     given: Vec<Given>,
-    /// The oldest entry, once the ring is full.
-    next: usize,
+    /// How many were given, forgotten ones included: attempt number n is in
+    /// `given[n % FENCE_UNITS_MAX]`.
+    count: usize,
+    /// Attempts with lower numbers are in `by_name`, the latest of each unit.
+    indexed: usize,
     /// Indexes into `given`.
     by_name: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -91,49 +98,73 @@ struct Given {
     attempt: AttemptId,
 }
 
+impl Given {
+    fn is(&self, spec: &str, key: &[u8]) -> bool {
+        self.key.as_bytes() == key && self.spec.as_str() == spec
+    }
+}
+
 impl GivenAttempts {
-    /// Remembers an attempt, in place of an earlier one on the same unit.
+    /// How many of the latest attempts are looked at one by one.
+    const LATEST: usize = 8;
+
+    /// Remembers an attempt; it comes before an earlier one on the same unit.
     pub(super) fn insert(&mut self, spec: SpecName, key: UnitKey, attempt: AttemptId) {
-        let hash = hash(&self.hasher, spec.as_str(), key.as_bytes());
-        if let Some(at) = self.find(hash, spec.as_str(), key.as_bytes()) {
-            self.given[at].attempt = attempt;
-            return;
-        }
         let given = Given { spec, key, attempt };
-        let at = if self.given.len() < FENCE_UNITS_MAX {
+        let at = self.count % FENCE_UNITS_MAX;
+        self.count += 1;
+        let Some(place) = self.given.get_mut(at) else {
             self.given.push(given);
-            self.given.len() - 1
-        } else {
-            let at = self.next;
-            self.next = (at + 1) % FENCE_UNITS_MAX;
-            let old = std::mem::replace(&mut self.given[at], given);
-            let old_hash = hash_of(&self.hasher, &old);
-            if let Ok(entry) = self.by_name.find_entry(old_hash, |&i| i as usize == at) {
-                entry.remove();
-            }
-            at
+            return;
         };
-        let (given, hasher) = (&self.given, &self.hasher);
-        let index = u32::try_from(at).expect("the ring is far smaller than u32");
-        let rehash = |&i: &u32| hash_of(hasher, &given[i as usize]);
-        self.by_name.insert_unique(hash, index, rehash);
+        let old = std::mem::replace(place, given);
+        // It may have been indexed, unless a later one on its unit took its place.
+        let hash = hash(&self.hasher, old.spec.as_str(), old.key.as_bytes());
+        if let Ok(entry) = self.by_name.find_entry(hash, |&i| i as usize == at) {
+            entry.remove();
+        }
     }
 
     /// The attempt that the connection was last given on this unit.
-    pub(super) fn get(&self, spec: &str, key: &[u8]) -> Option<AttemptId> {
-        if self.given.is_empty() {
+    pub(super) fn get(&mut self, spec: &str, key: &[u8]) -> Option<AttemptId> {
+        let oldest = self
+            .count
+            .saturating_sub(self.given.len().min(Self::LATEST));
+        for number in (oldest..self.count).rev() {
+            let given = &self.given[number % FENCE_UNITS_MAX];
+            if given.is(spec, key) {
+                return Some(given.attempt);
+            }
+        }
+        if self.given.len() <= Self::LATEST {
             return None;
         }
-        let at = self.find(hash(&self.hasher, spec, key), spec, key)?;
-        Some(self.given[at].attempt)
+        self.index();
+        let (given, hash) = (&self.given, hash(&self.hasher, spec, key));
+        let at = self
+            .by_name
+            .find(hash, |&i| given[i as usize].is(spec, key))?;
+        Some(given[*at as usize].attempt)
     }
 
-    fn find(&self, hash: u64, spec: &str, key: &[u8]) -> Option<usize> {
-        let same = |&i: &u32| {
-            let given = &self.given[i as usize];
-            given.key.as_bytes() == key && given.spec.as_str() == spec
+    /// Puts what was given since the last time into the index.
+    fn index(&mut self) {
+        let (given, hasher) = (&self.given, &self.hasher);
+        let of = |i: &u32| {
+            let given = &given[*i as usize];
+            hash(hasher, given.spec.as_str(), given.key.as_bytes())
         };
-        self.by_name.find(hash, same).map(|&i| i as usize)
+        let first = self.indexed.max(self.count.saturating_sub(given.len()));
+        for number in first..self.count {
+            let at = u32::try_from(number % FENCE_UNITS_MAX).expect("far smaller than u32");
+            let new = &given[at as usize];
+            let same = |i: &u32| given[*i as usize].is(new.spec.as_str(), new.key.as_bytes());
+            match self.by_name.entry(of(&at), same, of) {
+                Entry::Occupied(mut entry) => *entry.get_mut() = at,
+                Entry::Vacant(entry) => drop(entry.insert(at)),
+            }
+        }
+        self.indexed = self.count;
     }
 }
 
@@ -142,10 +173,6 @@ fn hash(hasher: &DefaultHashBuilder, spec: &str, key: &[u8]) -> u64 {
     spec.hash(&mut state);
     key.hash(&mut state);
     state.finish()
-}
-
-fn hash_of(hasher: &DefaultHashBuilder, given: &Given) -> u64 {
-    hash(hasher, given.spec.as_str(), given.key.as_bytes())
 }
 
 #[cfg(test)]
@@ -163,7 +190,7 @@ mod tests {
         given.insert(spec, key, AttemptId::new(attempt));
     }
 
-    fn get(given: &GivenAttempts, unit: usize) -> Option<u64> {
+    fn get(given: &mut GivenAttempts, unit: usize) -> Option<u64> {
         given
             .get("s", unit.to_string().as_bytes())
             .map(AttemptId::get)
@@ -172,28 +199,52 @@ mod tests {
     #[test]
     fn a_later_attempt_on_a_unit_takes_the_place_of_an_earlier_one() {
         let mut given = GivenAttempts::default();
-        assert_eq!(get(&given, 1), None);
+        assert_eq!(get(&mut given, 1), None);
         insert(&mut given, 1, 10);
         insert(&mut given, 1, 11);
-        assert_eq!(get(&given, 1), Some(11));
+        assert_eq!(get(&mut given, 1), Some(11));
         assert_eq!(
             given.get("other", b"1"),
             None,
             "another spec's unit is another unit"
         );
+        for unit in 2..50 {
+            insert(&mut given, unit, 20);
+        }
+        assert_eq!(
+            get(&mut given, 1),
+            Some(11),
+            "also when it is found by the index"
+        );
+        insert(&mut given, 1, 30);
+        for unit in 2..50 {
+            insert(&mut given, unit, 40);
+        }
+        assert_eq!(
+            get(&mut given, 1),
+            Some(30),
+            "and when the index knew the earlier one"
+        );
     }
 
     #[test]
-    fn exactly_the_latest_units_are_remembered() {
-        let mut given = GivenAttempts::default();
-        for unit in 0..FENCE_UNITS_MAX * 2 + 7 {
-            insert(&mut given, unit, unit as u64);
+    fn exactly_the_latest_attempts_are_remembered_however_often_they_are_asked_for() {
+        for asked_every in [1, 7, 1_000, usize::MAX] {
+            let mut given = GivenAttempts::default();
+            let last = FENCE_UNITS_MAX * 2 + 7;
+            for unit in 0..last {
+                insert(&mut given, unit, unit as u64);
+                if unit % asked_every == asked_every - 1 {
+                    let old = unit.saturating_sub(FENCE_UNITS_MAX / 2);
+                    assert_eq!(get(&mut given, old), Some(old as u64));
+                }
+            }
+            let first = last - FENCE_UNITS_MAX;
+            assert_eq!(get(&mut given, first - 1), None);
+            for unit in first..last {
+                assert_eq!(get(&mut given, unit), Some(unit as u64));
+            }
+            assert_eq!(given.by_name.len(), FENCE_UNITS_MAX);
         }
-        let first = FENCE_UNITS_MAX + 7;
-        assert_eq!(get(&given, first - 1), None);
-        for unit in first..FENCE_UNITS_MAX * 2 + 7 {
-            assert_eq!(get(&given, unit), Some(unit as u64));
-        }
-        assert_eq!(given.by_name.len(), FENCE_UNITS_MAX);
     }
 }

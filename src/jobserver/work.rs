@@ -142,7 +142,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     pub(super) async fn update_work_unit<'a>(
         &self,
         now: Timestamp,
-        session: &Session,
+        session: &mut Session,
         call: UpdateWorkUnit<'_>,
     ) -> CallResult<'a> {
         let calls = std::slice::from_ref(&call);
@@ -161,7 +161,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     pub(super) async fn update_work_units<'a>(
         &self,
         now: Timestamp,
-        session: &Session,
+        session: &mut Session,
         calls: Vec<UpdateWorkUnit<'_>>,
     ) -> CallResult<'a> {
         let mut pairs = Vec::with_capacity(calls.len());
@@ -190,7 +190,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     async fn update_spec(
         &self,
         now: Timestamp,
-        session: &Session,
+        session: &mut Session,
         spec: &str,
         calls: &[UpdateWorkUnit<'_>],
     ) -> Result<Option<Vec<Updated>>, Error> {
@@ -323,7 +323,7 @@ fn hand_out(
     jobs.collect()
 }
 
-fn update<'a>(session: &Session, call: &UpdateWorkUnit<'a>) -> Update<'a> {
+fn update<'a>(session: &mut Session, call: &UpdateWorkUnit<'a>) -> Update<'a> {
     Update {
         key: call.key.bytes,
         ask: call.ask,

@@ -126,6 +126,7 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// What is wrong, and the id to say so under: the request's, or 0 if that is what
     /// is wrong.
+    #[inline]
     pub fn read(item: &'a [u8]) -> Result<Envelope<'a>, (u64, BadCall)> {
         let bad = |error| (0, BadField::new("request", item, error).into());
         let (mut id, mut method, mut params) = (None, None, None);
