@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard,
         atomic::{
             AtomicBool, AtomicI64, AtomicU64,
             Ordering::{Acquire, Release},
@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use super::{locks::Locks, shard::Shard, workers::Workers};
+use super::{locks::Locks, shard::Shard, snapshot::Snapshot, workers::Workers};
 use crate::{
     backend::{Error, Kind, Result, Spec},
     clock::Timestamp,
@@ -28,23 +28,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|_| poisoned())
 }
 
-/// As [`lock`].
-pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(|_| poisoned())
-}
-
-/// As [`lock`].
-pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(|_| poisoned())
-}
-
 fn poisoned() -> ! {
     tracing::error!("a panic left data half changed; aborting");
     std::process::abort()
 }
 
 /// All namespaces.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Namespaces {
     names: HashMap<NamespaceName, NamespaceId>,
     /// By id, which is the index.
@@ -55,7 +45,7 @@ pub(super) struct Namespaces {
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub(super) id: NamespaceId,
-    pub(super) specs: RwLock<BTreeMap<SpecName, Arc<Entry>>>,
+    pub(super) specs: Snapshot<BTreeMap<SpecName, Arc<Entry>>>,
     pub(super) workers: Mutex<Workers>,
     pub(super) locks: Mutex<Locks>,
 }
@@ -71,7 +61,7 @@ impl Namespaces {
         if id == next {
             self.all.push(Arc::new(Namespace {
                 id,
-                specs: RwLock::default(),
+                specs: Snapshot::default(),
                 workers: Mutex::default(),
                 locks: Mutex::default(),
             }));
@@ -92,12 +82,12 @@ impl Namespaces {
 
 impl Namespace {
     pub(super) fn find(&self, name: &str) -> Option<Arc<Entry>> {
-        read(&self.specs).get(name).cloned()
+        self.specs.get().get(name).cloned()
     }
 
     /// Its specs, in the order of their names.
     pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
-        read(&self.specs).values().cloned().collect()
+        self.specs.get().values().cloned().collect()
     }
 }
 
@@ -114,7 +104,7 @@ pub(super) struct Entry {
     pub(super) id: SpecId,
     pub(super) namespace: NamespaceId,
     pub(super) name: SpecName,
-    meta: RwLock<Meta>,
+    meta: Snapshot<Meta>,
     shard: Mutex<Shard>,
     published: Published,
 }
@@ -149,7 +139,7 @@ impl Entry {
             id,
             namespace,
             name,
-            meta: RwLock::new(meta),
+            meta: Snapshot::new(meta),
             shard: Mutex::new(shard),
             published: Published {
                 available: AtomicU64::new(0),
@@ -175,14 +165,16 @@ impl Entry {
         Ok(Locked { entry: self, shard })
     }
 
-    pub(super) fn options(&self) -> Arc<SpecOptions> {
-        read(&self.meta).options.clone()
+    /// Definition and options as they are now. Whoever holds the spec's lock meanwhile
+    /// has them as they stay until it gives the lock back.
+    pub(super) fn meta(&self) -> impl Deref<Target = Arc<Meta>> + use<> {
+        self.meta.get()
     }
 
     /// Replaces definition and options, under the spec's lock: once this is known,
     /// nothing is handed out by what they were before.
     pub(super) fn set(&self, _locked: &Locked<'_>, meta: Meta) {
-        *write(&self.meta) = meta;
+        self.meta.change(|now| *now = meta);
         self.published.told_continuous.store(false, Release);
     }
 
@@ -193,11 +185,10 @@ impl Entry {
         _locked: &Locked<'_>,
         change: impl FnOnce(&mut SpecOptions) -> bool,
     ) -> bool {
-        let mut meta = write(&self.meta);
-        let mut options = SpecOptions::clone(&meta.options);
-        let changes = change(&mut options);
+        let changes = self
+            .meta
+            .change(|meta| change(Arc::make_mut(&mut meta.options)));
         if changes {
-            meta.options = Arc::new(options);
             self.published.told_continuous.store(false, Release);
         }
         changes
@@ -205,12 +196,12 @@ impl Entry {
 
     /// The spec as it is listed.
     pub(super) fn spec(&self) -> Spec {
-        let meta = read(&self.meta).clone();
+        let meta = self.meta();
         Spec {
             id: self.id,
             name: self.name.clone(),
-            definition: meta.definition,
-            options: meta.options,
+            definition: meta.definition.clone(),
+            options: meta.options.clone(),
             next_continuous: self.next_continuous(),
         }
     }

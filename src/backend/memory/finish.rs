@@ -92,8 +92,7 @@ impl Memory {
 
     /// The spec that receives the output of these changes, if there is one.
     fn chain_target(&self, entry: &Entry, changes: &[UnitChange]) -> Result<Option<Arc<Entry>>> {
-        let options = entry.options();
-        match &options.then {
+        match &entry.meta().options.then {
             Some(then) if changes.iter().any(|change| finishes(&change.effect)) => {
                 Ok(self.namespace_by_id(entry.namespace)?.find(then.as_str()))
             }
@@ -109,7 +108,7 @@ fn make(
     source: &mut Locked<'_>,
     change: &UnitChange,
 ) -> Result<Changed, Conflict> {
-    let slot = source.change(now, change, &entry.options())?;
+    let slot = source.change(now, change, &entry.meta().options)?;
     Ok(Changed {
         active: source.units.get(slot).active(change.unit),
         chained: None,

@@ -32,6 +32,7 @@ mod put;
 mod recent;
 mod remove;
 mod shard;
+mod snapshot;
 mod steps;
 mod unit;
 mod units;
@@ -42,16 +43,17 @@ mod workers;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, btree_map},
     ops::Bound,
     sync::{
-        Arc, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use directory::{Entry, Meta, Namespace, Namespaces, lock, read, write};
+use directory::{Entry, Meta, Namespace, Namespaces, lock};
 use shard::Shard;
+use snapshot::Snapshot;
 pub use unit::{Ended, PastAttempt};
 
 use crate::{
@@ -71,8 +73,8 @@ use crate::{
 /// A backend that keeps everything in memory.
 #[derive(Debug)]
 pub struct Memory {
-    namespaces: RwLock<Namespaces>,
-    specs: RwLock<HashMap<SpecId, Arc<Entry>>>,
+    namespaces: Snapshot<Namespaces>,
+    specs: Snapshot<HashMap<SpecId, Arc<Entry>>>,
     retention: Retention,
     spec_ids: AtomicU64,
     attempt_ids: Arc<AtomicU64>,
@@ -83,8 +85,8 @@ impl Memory {
     #[must_use]
     pub fn new(retention: Retention) -> Memory {
         Memory {
-            namespaces: RwLock::default(),
-            specs: RwLock::default(),
+            namespaces: Snapshot::default(),
+            specs: Snapshot::default(),
             retention,
             spec_ids: AtomicU64::new(1),
             attempt_ids: Arc::default(),
@@ -101,16 +103,26 @@ impl Memory {
     }
 
     fn entry(&self, spec: SpecId) -> Result<Arc<Entry>> {
-        let entry = read(&self.specs).get(&spec).cloned();
-        entry.ok_or(Error::Gone(Kind::Spec))
+        self.with_entry(spec, |entry| Ok(entry.clone()))
+    }
+
+    /// Runs `call` with a spec, without counting that it is used: on the way of every
+    /// request of every thread the count would be written twice.
+    fn with_entry<T>(
+        &self,
+        spec: SpecId,
+        call: impl FnOnce(&Arc<Entry>) -> Result<T>,
+    ) -> Result<T> {
+        let specs = self.specs.get();
+        call(specs.get(&spec).ok_or(Error::Gone(Kind::Spec))?)
     }
 
     fn entries(&self) -> Vec<Arc<Entry>> {
-        read(&self.specs).values().cloned().collect()
+        self.specs.get().values().cloned().collect()
     }
 
     fn namespace_by_id(&self, id: NamespaceId) -> Result<Arc<Namespace>> {
-        read(&self.namespaces).get(id)
+        self.namespaces.get().get(id)
     }
 
     /// Whether completed units may ever be archived.
@@ -120,7 +132,7 @@ impl Memory {
 
     /// Ends a spec that was taken out of the directory.
     fn bury(&self, entry: &Entry) {
-        write(&self.specs).remove(&entry.id);
+        self.specs.change(|specs| specs.remove(&entry.id));
         let units = entry.lock().map(|mut shard| {
             shard.deleted = true;
             shard.take_all()
@@ -133,8 +145,9 @@ impl Memory {
 
 impl Backend for Memory {
     async fn namespace(&self, name: &NamespaceName) -> Result<NamespaceId> {
-        let known = read(&self.namespaces).find(name);
-        Ok(known.unwrap_or_else(|| write(&self.namespaces).find_or_make(name)))
+        let known = self.namespaces.get().find(name);
+        let make = || self.namespaces.change(|all| all.find_or_make(name));
+        Ok(known.unwrap_or_else(make))
     }
 
     async fn find_spec(&self, namespace: NamespaceId, name: &str) -> Result<Option<SpecId>> {
@@ -166,17 +179,26 @@ impl Backend for Memory {
                 }
                 continue; // deleted since it was found, so it is not found again
             }
-            let mut specs = write(&namespace.specs);
-            if specs.contains_key(&spec.name) {
-                continue; // made since it was not found
-            }
             let id = SpecId::new(self.spec_ids.fetch_add(1, Ordering::Relaxed));
             let shard = Shard::new(self.retention, self.attempt_ids.clone());
-            let entry = Entry::new(id, namespace.id, spec.name.clone(), meta, shard);
+            let entry = Entry::new(id, namespace.id, spec.name.clone(), meta.clone(), shard);
             let entry = Arc::new(entry);
-            specs.insert(spec.name.clone(), entry.clone());
-            write(&self.specs).insert(id, entry);
-            return Ok(id);
+            // Found by its id before it is found by its name.
+            self.specs.change(|specs| specs.insert(id, entry.clone()));
+            let is_new = namespace
+                .specs
+                .change(|specs| match specs.entry(spec.name.clone()) {
+                    btree_map::Entry::Occupied(_) => false,
+                    btree_map::Entry::Vacant(place) => {
+                        place.insert(entry);
+                        true
+                    }
+                });
+            if is_new {
+                return Ok(id);
+            }
+            // Made by another since it was not found.
+            self.specs.change(|specs| specs.remove(&id));
         }
     }
 
@@ -191,7 +213,7 @@ impl Backend for Memory {
         limit: usize,
     ) -> Result<Vec<Spec>> {
         let namespace = self.namespace_by_id(namespace)?;
-        let specs = read(&namespace.specs);
+        let specs = namespace.specs.get();
         let from = (Bound::Included(start.unwrap_or("")), Bound::Unbounded);
         let from = specs.range::<str, _>(from);
         Ok(from.take(limit).map(|(_, entry)| entry.spec()).collect())
@@ -212,12 +234,13 @@ impl Backend for Memory {
         let entry = self.entry(spec)?;
         let namespace = self.namespace_by_id(entry.namespace)?;
         {
-            let mut specs = write(&namespace.specs);
-            let is_there = specs.get(&entry.name).is_some_and(|other| other.id == spec);
-            if !is_there {
+            let was_there = namespace.specs.change(|specs| {
+                let was_there = specs.get(&entry.name).is_some_and(|other| other.id == spec);
+                was_there && specs.remove(&entry.name).is_some()
+            });
+            if !was_there {
                 return Err(Error::Gone(Kind::Spec));
             }
-            specs.remove(&entry.name);
         }
         self.bury(&entry);
         Ok(())
@@ -225,7 +248,7 @@ impl Backend for Memory {
 
     async fn delete_specs(&self, namespace: NamespaceId) -> Result<u64> {
         let namespace = self.namespace_by_id(namespace)?;
-        let specs = std::mem::take(&mut *write(&namespace.specs));
+        let specs = namespace.specs.change(std::mem::take);
         for entry in specs.values() {
             self.bury(entry);
         }
@@ -338,9 +361,10 @@ impl Backend for Memory {
     }
 
     async fn claim(&self, now: Timestamp, claim: &Claim) -> Result<Claims> {
-        let entry = self.entry(claim.spec)?;
-        let mut shard = entry.lock()?;
-        Ok(shard.claim(now, claim, &entry.options()))
+        self.with_entry(claim.spec, |entry| {
+            let mut shard = entry.lock()?;
+            Ok(shard.claim(now, claim, &entry.meta().options))
+        })
     }
 
     async fn change_units(
@@ -349,7 +373,6 @@ impl Backend for Memory {
         spec: SpecId,
         changes: Vec<UnitChange>,
     ) -> Result<Vec<Result<Changed, Conflict>>> {
-        let entry = self.entry(spec)?;
         let mut answers = Vec::with_capacity(changes.len());
         while answers.len() < changes.len() {
             if !answers.is_empty() {
@@ -357,7 +380,9 @@ impl Backend for Memory {
             }
             let left = &changes[answers.len()..];
             let some = &left[..left.len().min(CHANGE_BATCH_MAX)];
-            self.change_some(now, &entry, some, &mut answers)?;
+            self.with_entry(spec, |entry| {
+                self.change_some(now, entry, some, &mut answers)
+            })?;
         }
         Ok(answers)
     }

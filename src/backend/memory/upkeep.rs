@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Memory,
-    directory::{Entry, lock, read},
+    directory::{Entry, lock},
 };
 use crate::{
     backend::{Board, Candidate, Result, Swept},
@@ -20,7 +20,7 @@ impl Memory {
         let namespace = self.namespace_by_id(namespace)?;
         let mut board = Board::default();
         let mut due = Vec::new();
-        for entry in read(&namespace.specs).values() {
+        for entry in namespace.specs.get().values() {
             if entry.next_due() <= now {
                 due.push(Arc::clone(entry));
             } else {
@@ -48,7 +48,7 @@ impl Memory {
                 swept.available.push(told);
             }
         }
-        for namespace in read(&self.namespaces).all() {
+        for namespace in self.namespaces.get().all() {
             lock(&namespace.workers).expire(now);
             lock(&namespace.locks).expire(now);
         }
@@ -64,8 +64,9 @@ impl Memory {
         steps: &mut usize,
         more: &mut bool,
     ) -> usize {
-        let options = entry.options();
-        let may_make = entry.continuous_from(&options).is_some_and(|at| at <= now);
+        let may_make = entry
+            .continuous_from(&entry.meta().options)
+            .is_some_and(|at| at <= now);
         let is_due = entry.next_due() <= now || entry.has_untold();
         if !is_due && !self.archives() && (!may_make || entry.told_continuous()) {
             return 0;
@@ -93,7 +94,7 @@ impl Memory {
             if entry.has_untold() {
                 return Timestamp::EPOCH;
             }
-            let continuous = entry.continuous_from(&entry.options());
+            let continuous = entry.continuous_from(&entry.meta().options);
             let continuous = continuous.filter(|_| !entry.told_continuous());
             let due = entry.next_due();
             continuous.map_or(due, |from| from.min(due))
@@ -108,17 +109,18 @@ fn candidate(now: Timestamp, entry: &Entry) -> Option<Candidate> {
     if !entry.has_available() && !entry.is_idle() {
         return None;
     }
-    let options = entry.options();
+    let meta = entry.meta();
+    let options = &meta.options;
     let pending = entry.pending();
     let has_room = options.max_running == 0 || pending < options.max_running;
-    let may_make = || entry.continuous_from(&options).is_some_and(|at| at <= now);
+    let may_make = || entry.continuous_from(options).is_some_and(|at| at <= now);
     if options.paused || !has_room || !(entry.has_available() || may_make()) {
         return None;
     }
     Some(Candidate {
         spec: entry.id,
         name: entry.name.clone(),
-        options,
+        options: Arc::clone(options),
         pending,
     })
 }
