@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! * Requests are answered in order, one at a time. All that were received together are
-//!   answered before anything is written, unless their replies reach `REPLY_BYTES_HIGH`.
+//!   answered before anything is written, unless their replies reach `REPLY_BYTES_HIGH`
+//!   or an answer takes time (it waits for work, say): what is due is written meanwhile.
 //! * While a reply is being written nothing is read, and while a request is being answered
 //!   at most `READ_AHEAD_BYTES_MAX`: a client that sends faster than it takes replies is
 //!   held back by TCP.
@@ -28,7 +29,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadBuf},
     task::coop::consume_budget,
@@ -109,6 +110,8 @@ struct Conversation<'a, S, A: Answer> {
     requests: BytesMut,
     /// Answered and not written yet.
     replies: BytesMut,
+    /// The reply in progress, while there are others before it.
+    late: BytesMut,
     /// Room for the large frame that is being received or answered.
     admitted: Option<Admitted<'a>>,
     client: Client,
@@ -126,6 +129,7 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
             codec: FrameCodec::new(shared.frame_bytes_max),
             requests: BytesMut::new(),
             replies: BytesMut::new(),
+            late: BytesMut::new(),
             admitted: None,
             client: Client::Sending,
             other_messages: Some(0),
@@ -224,6 +228,7 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
             }
             let flow = self.answer(&frame).await;
             drop(frame);
+            self.append_late().await?;
             // One that sends a lot at once lets others have their turn.
             consume_budget().await;
             self.admitted = None;
@@ -261,18 +266,26 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
         }
     }
 
-    /// Answers one request. If that takes time, reads ahead, so that a client that hangs
-    /// up meanwhile is noticed at once; the answer is then awaited all the same.
+    /// Answers one request. If that takes time, writes the replies that are due, and reads
+    /// ahead, so that a client that hangs up meanwhile is noticed at once; the answer is
+    /// then awaited all the same.
     async fn answer(&mut self, request: &[u8]) -> Flow {
-        let mut answering = pin!(self.shared.answer.answer(
-            &mut self.session,
-            request,
-            self.leave,
-            &mut self.replies,
-        ));
+        let (reply, due) = match self.replies.is_empty() {
+            true => (&mut self.replies, None),
+            false => (&mut self.late, Some(&mut self.replies)),
+        };
+        let answer = &self.shared.answer;
+        let answering = answer.answer(&mut self.session, request, self.leave, reply);
+        let (mut answering, mut due) = (pin!(answering), due);
         poll_fn(|cx| {
             if let Poll::Ready(flow) = answering.as_mut().poll(cx) {
                 return Poll::Ready(flow);
+            }
+            if let Some(due) = &mut due
+                && let Poll::Ready(Err(error)) = poll_write_all(&mut self.stream, cx, due)
+            {
+                self.client = Client::Gone(error);
+                self.leave.cancel();
             }
             while let Client::Sending = self.client
                 && self.requests.len() < READ_AHEAD_BYTES_MAX
@@ -287,6 +300,22 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
             Poll::Pending
         })
         .await
+    }
+
+    /// Puts a reply that was kept apart behind those before it.
+    async fn append_late(&mut self) -> io::Result<()> {
+        if self.late.is_empty() {
+            return Ok(());
+        }
+        if self.late.len() >= REPLY_BYTES_HIGH {
+            // Too long to be copied.
+            self.write_replies().await?;
+            std::mem::swap(&mut self.replies, &mut self.late);
+        } else {
+            self.replies.extend_from_slice(&self.late);
+            self.late.clear();
+        }
+        Ok(())
     }
 
     /// Writes all replies; does nothing if there are none.
@@ -304,8 +333,10 @@ impl<'a, S: Transport, A: Answer> Conversation<'a, S, A> {
 
     /// Gives back what a burst needed and single calls do not.
     fn release_idle_memory(&mut self) {
-        if self.replies.capacity() > IDLE_BUFFER_BYTES_MAX {
-            self.replies = BytesMut::new();
+        for replies in [&mut self.replies, &mut self.late] {
+            if replies.capacity() > IDLE_BUFFER_BYTES_MAX {
+                *replies = BytesMut::new();
+            }
         }
         if self.requests.is_empty() && self.requests.try_reclaim(IDLE_BUFFER_BYTES_MAX + 1) {
             self.requests = BytesMut::new();
@@ -376,6 +407,21 @@ fn poll_receive(
     ready!(Pin::new(stream).poll_read(cx, &mut received))?;
     requests.extend_from_slice(received.filled());
     Poll::Ready(Ok(received.filled().len()))
+}
+
+/// Writes some of `due`, and takes it off the front; ready once there is none.
+fn poll_write_all(
+    stream: &mut impl Transport,
+    cx: &mut Context<'_>,
+    due: &mut BytesMut,
+) -> Poll<io::Result<()>> {
+    while !due.is_empty() {
+        match ready!(Pin::new(&mut *stream).poll_write(cx, due))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written_bytes => due.advance(written_bytes),
+        }
+    }
+    Poll::Ready(Ok(()))
 }
 
 #[cfg(test)]

@@ -39,6 +39,25 @@ async fn a_waiting_client_gets_work_and_goes_on() {
         .await;
 }
 
+/// A call that waited for work held back the replies to those sent with it.
+#[tokio::test]
+async fn replies_that_are_due_are_written_while_a_later_request_waits() {
+    let server = Running::start(ServerLimits::default());
+    let mut client = server.connect().await;
+    client
+        .send([&b"one"[..], b"L8000000", b"wait", b"last"])
+        .await;
+    client.receives([b"one"]).await;
+    client.receives([&vec![b'L'; 8_000_000][..]]).await;
+    reaches(&server.fake.waiting, 1).await;
+    client.send([&b"two"[..], b"wait"]).await;
+    server.fake.work.add_permits(1);
+    client.receives([&b"work"[..], b"last", b"two"]).await;
+    reaches(&server.fake.waiting, 1).await;
+    server.fake.work.add_permits(1);
+    client.receives([b"work"]).await;
+}
+
 #[tokio::test]
 async fn a_half_closed_client_gets_all_its_replies_and_then_a_reset() {
     let server = Running::start(ServerLimits::default());
