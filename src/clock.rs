@@ -91,7 +91,7 @@ impl Clock for SystemClock {
     async fn sleep_until(&self, instant: Timestamp) {
         let mut left = instant.since(self.now());
         while !left.is_zero() {
-            tokio::time::sleep(left).await;
+            tokio::time::sleep(left).await; // reason: the one place that waits for the clock
             // Timers have millisecond resolution and may end a little early.
             left = instant.since(self.now());
         }

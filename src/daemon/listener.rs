@@ -81,7 +81,7 @@ impl Listener {
             if self.failures.begin() {
                 warn!(error = %failed, "cannot accept connections, trying again");
             }
-            tokio::time::sleep(self.failures.pause()).await;
+            tokio::time::sleep(self.failures.pause()).await; // reason: trying at once fails again
         }
     }
 }
