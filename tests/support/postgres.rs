@@ -45,6 +45,7 @@ synchronous_commit = off
 full_page_writes = off
 shared_buffers = 128MB
 log_min_error_statement = panic
+deadlock_timeout = 50ms
 ";
 
 /// A schema of its own for one test; dropped with this, unless the test has failed.
@@ -69,9 +70,16 @@ pub async fn schema() -> Schema {
         .take(40) // PostgreSQL cuts names off after 63 bytes
         .collect();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("t_{test}_{}_{number}", process::id());
+    let server = server().await;
+    let separator = match (server.contains("://"), server.contains('?')) {
+        (true, true) => "&",
+        (true, false) => "?",
+        (false, _) => " ",
+    };
     let schema = Schema {
-        connection: server().await.to_owned(),
-        name: format!("t_{test}_{}_{number}", process::id()),
+        connection: format!("{server}{separator}application_name={name}"),
+        name,
     };
     let client = connect(&schema.connection).await;
     // One may be left of a failed test whose process had the same number.
@@ -84,7 +92,8 @@ pub async fn schema() -> Schema {
 }
 
 impl Schema {
-    /// How to connect to the server; says nothing of the schema.
+    /// How to connect to the server. Says nothing of the schema, but its name is the name
+    /// of the application in `pg_stat_activity`.
     pub fn connection(&self) -> &str {
         &self.connection
     }

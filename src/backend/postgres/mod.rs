@@ -1,0 +1,144 @@
+//! Everything in PostgreSQL; any number of daemons may share one database.
+//!
+//! | file | what it is for |
+//! |------|----------------|
+//! | `target.rs`, `tls.rs`, `connector.rs` | which database, and the way to it |
+//! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
+//! | `statement.rs` | a statement's text and name, and whether it may run twice |
+//! | `error.rs` | what a failure means |
+//! | `schema.rs` | the tables' versions |
+
+#![allow(
+    dead_code,
+    reason = "the methods of the backend, which use all of it, come next"
+)]
+
+mod connector;
+mod error;
+mod lease;
+mod pool;
+mod schema;
+mod statement;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::env;
+
+use self::{
+    connector::Connector, pool::Pool, schema::MIGRATIONS, statement::Statement, target::Target,
+};
+pub use self::{
+    schema::{Migrated, SchemaError, SchemaName},
+    statement::Statements,
+    target::BadTarget,
+    tls::BadTls,
+};
+use crate::backend::{Error, Retention};
+
+/// The oldest server whose SQL is enough, as `server_version_num` tells it.
+const SERVER_VERSION_MIN: i32 = 130_000;
+
+/// What an operator says of the database.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How to connect: a URL or `key=value` pairs, completed from the environment. May
+    /// hold a password.
+    pub connection: String,
+    /// The schema that holds all tables.
+    pub schema: SchemaName,
+    /// Most connections that are open at once.
+    pub connections_max: usize,
+    /// How statements are sent.
+    pub statements: Statements,
+    /// What is kept of attempts and units that are over.
+    pub retention: Retention,
+    /// What the lengths of pauses are drawn from.
+    pub random: fastrand::Rng,
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The connection string is wrong.
+    #[error(transparent)]
+    Target(#[from] BadTarget),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
+    /// The tables cannot be made or used.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// It does not answer.
+    #[error("the database does not answer")]
+    Database(#[from] Error),
+    /// The server is too old.
+    #[error("PostgreSQL 13 or newer is needed, and this is {0}")]
+    Server(String),
+    /// Connections do not stay in the schema.
+    #[error(
+        "connections do not look for tables in schema {0}: behind a pooler, set search_path for \
+         the role (alter role … set search_path = {0})"
+    )]
+    SearchPath(String),
+}
+
+/// The PostgreSQL backend.
+#[derive(Debug)]
+pub struct Postgres {
+    pool: Pool,
+    retention: Retention,
+}
+
+const SESSION: Statement = Statement::repeatable(
+    "session",
+    "select coalesce(current_schema()::text, ''), current_setting('server_version'),
+            current_setting('server_version_num')::int4",
+);
+
+impl Postgres {
+    /// Connects, and brings the tables to the version of this daemon.
+    ///
+    /// # Errors
+    /// [`StartError`]; no message of it holds a password.
+    pub async fn connect(options: Options) -> Result<Postgres, StartError> {
+        let connector = options.connector()?;
+        schema::migrate(&connector, &options.schema, MIGRATIONS).await?;
+        let pool = Pool::new(
+            connector,
+            options.connections_max,
+            options.statements,
+            options.random,
+        );
+        let session = pool.query(&SESSION, &[]).await?;
+        for row in session {
+            if row.get::<_, i32>(2) < SERVER_VERSION_MIN {
+                return Err(StartError::Server(row.get(1)));
+            }
+            if row.get::<_, &str>(0) != options.schema.as_str() {
+                return Err(StartError::SearchPath(options.schema.to_string()));
+            }
+        }
+        Ok(Postgres {
+            pool,
+            retention: options.retention,
+        })
+    }
+
+    /// Brings the tables to the version of this daemon, and does nothing else.
+    ///
+    /// # Errors
+    /// [`StartError`]; no message of it holds a password.
+    pub async fn migrate(options: &Options) -> Result<Migrated, StartError> {
+        let connector = options.connector()?;
+        Ok(schema::migrate(&connector, &options.schema, MIGRATIONS).await?)
+    }
+}
+
+impl Options {
+    fn connector(&self) -> Result<Connector, StartError> {
+        let target = Target::parse(&self.connection, |name| env::var_os(name))?;
+        Ok(Connector::new(&target, self.schema.as_str())?)
+    }
+}
