@@ -5,17 +5,26 @@
 //! | `target.rs`, `tls.rs`, `connector.rs` | which database, and the way to it |
 //! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
 //! | `statement.rs` | a statement's text and name, and whether it may run twice |
+//! | `batch.rs` | many calls, few statements |
 //! | `error.rs` | what a failure means |
 //! | `schema.rs` | the tables' versions |
+//! | `dbclock.rs` | the database's time |
+//! | `listen.rs` | hints to and from other daemons |
+//!
+//! Tasks of its own, which end when the backend is dropped, keep the clock right and carry
+//! hints.
 
 #![allow(
     dead_code,
     reason = "the methods of the backend, which use all of it, come next"
 )]
 
+mod batch;
 mod connector;
+mod dbclock;
 mod error;
 mod lease;
+mod listen;
 mod pool;
 mod schema;
 mod statement;
@@ -24,10 +33,16 @@ mod target;
 mod tests;
 mod tls;
 
-use std::env;
+use std::{
+    env, fmt,
+    sync::{Arc, Mutex},
+};
+
+use tokio::task::JoinSet;
 
 use self::{
-    connector::Connector, pool::Pool, schema::MIGRATIONS, statement::Statement, target::Target,
+    connector::Connector, listen::Exchange, pool::Pool, schema::MIGRATIONS, statement::Statement,
+    target::Target,
 };
 pub use self::{
     schema::{Migrated, SchemaError, SchemaName},
@@ -35,17 +50,23 @@ pub use self::{
     target::BadTarget,
     tls::BadTls,
 };
-use crate::backend::{Error, Retention};
+use crate::{
+    backend::{Error, Hints, Retention},
+    clock::{Clock, SyncedClock},
+    model::NamespaceId,
+};
 
 /// The oldest server whose SQL is enough, as `server_version_num` tells it.
 const SERVER_VERSION_MIN: i32 = 130_000;
 
 /// What an operator says of the database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// How to connect: a URL or `key=value` pairs, completed from the environment. May
     /// hold a password.
     pub connection: String,
+    /// The same without a pooler in between, if there is one in the other.
+    pub direct: Option<String>,
     /// The schema that holds all tables.
     pub schema: SchemaName,
     /// Most connections that are open at once.
@@ -56,6 +77,15 @@ pub struct Options {
     pub retention: Retention,
     /// What the lengths of pauses are drawn from.
     pub random: fastrand::Rng,
+}
+
+/// Nothing of how to get in.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the database cannot be used.
@@ -87,8 +117,11 @@ pub enum StartError {
 /// The PostgreSQL backend.
 #[derive(Debug)]
 pub struct Postgres {
-    pool: Pool,
+    pool: Arc<Pool>,
     retention: Retention,
+    exchange: Arc<Exchange>,
+    /// Aborted when this is dropped.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 const SESSION: Statement = Statement::repeatable(
@@ -103,14 +136,14 @@ impl Postgres {
     /// # Errors
     /// [`StartError`]; no message of it holds a password.
     pub async fn connect(options: Options) -> Result<Postgres, StartError> {
-        let connector = options.connector()?;
-        schema::migrate(&connector, &options.schema, MIGRATIONS).await?;
-        let pool = Pool::new(
+        Postgres::migrate(&options).await?;
+        let connector = options.connector(&options.connection)?;
+        let pool = Arc::new(Pool::new(
             connector,
             options.connections_max,
             options.statements,
-            options.random,
-        );
+            options.random.clone(),
+        ));
         let session = pool.query(&SESSION, &[]).await?;
         for row in session {
             if row.get::<_, i32>(2) < SERVER_VERSION_MIN {
@@ -120,10 +153,37 @@ impl Postgres {
                 return Err(StartError::SearchPath(options.schema.to_string()));
             }
         }
+        let exchange = Arc::new(Exchange::default());
+        let mut tasks = JoinSet::new();
+        let channel = options.schema.to_string();
+        tasks.spawn(listen::carry(options.direct()?, channel, exchange.clone()));
         Ok(Postgres {
             pool,
             retention: options.retention,
+            exchange,
+            tasks: Mutex::new(tasks),
         })
+    }
+
+    /// The database's clock, as told by `local` and kept right for as long as this lives.
+    ///
+    /// # Errors
+    /// [`StartError::Database`] if it does not answer.
+    pub async fn clock<C: Clock>(&self, local: C) -> Result<Arc<SyncedClock<C>>, StartError> {
+        let clock = Arc::new(dbclock::started(&self.pool, local).await?);
+        let mut tasks = self.tasks.lock().expect("spawning does not panic");
+        tasks.spawn(dbclock::keep_right(self.pool.clone(), clock.clone()));
+        Ok(clock)
+    }
+
+    /// Tells the other daemons that something may have become available.
+    fn announce(&self, namespace: NamespaceId) {
+        self.exchange.outgoing.give(namespace);
+    }
+
+    /// What the other daemons tell.
+    fn hints(&self) -> Option<Arc<Hints>> {
+        Some(self.exchange.incoming.clone())
     }
 
     /// Brings the tables to the version of this daemon, and does nothing else.
@@ -131,14 +191,19 @@ impl Postgres {
     /// # Errors
     /// [`StartError`]; no message of it holds a password.
     pub async fn migrate(options: &Options) -> Result<Migrated, StartError> {
-        let connector = options.connector()?;
+        let connector = options.direct()?;
         Ok(schema::migrate(&connector, &options.schema, MIGRATIONS).await?)
     }
 }
 
 impl Options {
-    fn connector(&self) -> Result<Connector, StartError> {
-        let target = Target::parse(&self.connection, |name| env::var_os(name))?;
+    /// How to connect where a session has to last.
+    fn direct(&self) -> Result<Connector, StartError> {
+        self.connector(self.direct.as_ref().unwrap_or(&self.connection))
+    }
+
+    fn connector(&self, connection: &str) -> Result<Connector, StartError> {
+        let target = Target::parse(connection, |name| env::var_os(name))?;
         Ok(Connector::new(&target, self.schema.as_str())?)
     }
 }
