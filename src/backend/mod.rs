@@ -8,6 +8,7 @@
 //! looked at it since.
 
 pub mod memory;
+pub mod postgres;
 
 mod error;
 mod types;
