@@ -194,6 +194,36 @@ pub const UPKEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Steps of one call of upkeep, so that it holds up no request for long.
 pub const UPKEEP_STEPS_MAX: usize = 1_000;
 
+/// Most connections to the database that one daemon may be told to open.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
+
+/// Longest time that a call waits for a connection to the database, and in which it is
+/// tried again after failures that may pass.
+pub const DATABASE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Longest time that the database lets one statement run.
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest time to wait for the database's answer to a statement, which it should have
+/// given up by then; the connection counts as dead.
+pub const STATEMENT_ANSWER_MAX: Duration = Duration::from_secs(7);
+
+/// Longest time that a transaction waits for the daemon's next statement before the
+/// database ends its connection.
+pub const TRANSACTION_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// Longest time that one attempt to connect to the database takes, for each address.
+pub const DATABASE_CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// Most times that one call is tried again after a failure that may pass.
+pub const DATABASE_RETRIES_MAX: u32 = 10;
+
+/// First pause before a statement is tried again; each further one doubles it.
+pub const DATABASE_PAUSE_MIN: Duration = Duration::from_millis(2);
+
+/// Longest pause before a statement is tried again.
+pub const DATABASE_PAUSE_MAX: Duration = Duration::from_millis(250);
+
 /// Specs whose options a daemon on PostgreSQL remembers.
 pub const KNOWN_SPECS_MAX: usize = 10_000;
 
@@ -232,3 +262,8 @@ const _: () = assert!(
     RECEIVE_BYTES_MAX <= LARGE_FRAME_BYTES_MIN,
     "one read takes no more than may be buffered without asking the budget"
 );
+const _: () = assert!(
+    STATEMENT_TIME_MAX.as_millis() < STATEMENT_ANSWER_MAX.as_millis(),
+    "the database gives a statement up before we give up the connection"
+);
+const _: () = assert!(POSTGRES_CONNECTIONS_MAX + OTHER_FILES_MAX < CONNECTIONS_MAX);

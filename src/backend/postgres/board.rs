@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 
 use super::{
     Postgres,
-    pool::Statement,
     row::{self, get},
     specs::{KNOWN_COLUMNS, Known, known, known_columns},
+    statement::Statement,
 };
 use crate::{
     backend::{Board, Candidate, Error, Kind, Result},
@@ -30,7 +30,7 @@ use crate::{
 const HELD: &str = "no panic while the boards are locked";
 
 /// `$1` namespace, `$2` now. Of a lease that has ended no more than 1,000 are counted.
-static BOARD: Statement = Statement::new(
+static BOARD: Statement = Statement::repeatable(
     "board",
     concat!(
         "select ",
@@ -100,7 +100,10 @@ impl Boards {
         let mut state = self.state();
         state.generation += 1;
         state.views.clear();
-        state.looking.values_mut().for_each(|meanwhile| meanwhile.is_stale = true);
+        state
+            .looking
+            .values_mut()
+            .for_each(|meanwhile| meanwhile.is_stale = true);
     }
 
     /// Which changes there have been so far.
@@ -117,7 +120,14 @@ impl Boards {
     }
 
     /// Notes what a claim found; `seen` is the generation before it.
-    pub(super) fn claimed(&self, spec: SpecId, units: usize, is_empty: bool, seen: u64, due: Option<Timestamp>) {
+    pub(super) fn claimed(
+        &self,
+        spec: SpecId,
+        units: usize,
+        is_empty: bool,
+        seen: u64,
+        due: Option<Timestamp>,
+    ) {
         let mut state = self.state();
         let is_news = state.generation == seen;
         for view in state.views.values_mut() {
@@ -131,7 +141,13 @@ impl Boards {
     }
 
     /// Notes a change of one unit.
-    pub(super) fn changed(&self, known: &Known, pending: i64, is_available: bool, due: Option<Timestamp>) {
+    pub(super) fn changed(
+        &self,
+        known: &Known,
+        pending: i64,
+        is_available: bool,
+        due: Option<Timestamp>,
+    ) {
         if known.options.continuous {
             return self.invalidate_all();
         }
@@ -140,7 +156,11 @@ impl Boards {
         }
         let mut state = self.state();
         for view in state.views.values_mut() {
-            for spec in view.specs.iter_mut().filter(|seen| seen.known.id == known.id) {
+            for spec in view
+                .specs
+                .iter_mut()
+                .filter(|seen| seen.known.id == known.id)
+            {
                 spec.pending = spec.pending.saturating_add(pending).max(0);
                 view.until = view.until.min(due.unwrap_or(Timestamp::MAX));
             }
@@ -224,7 +244,11 @@ impl View {
 
 impl Postgres {
     /// [`Backend::board`](crate::backend::Backend::board).
-    pub(super) async fn current_board(&self, now: Timestamp, namespace: NamespaceId) -> Result<Board> {
+    pub(super) async fn current_board(
+        &self,
+        now: Timestamp,
+        namespace: NamespaceId,
+    ) -> Result<Board> {
         if let Some(board) = self.boards.remembered(now, namespace) {
             return Ok(board);
         }
@@ -254,7 +278,8 @@ impl Postgres {
                 continue; // the namespace has none
             }
             let column = |n| KNOWN_COLUMNS + n;
-            let time = |n| Ok::<_, Error>(get::<Option<i64>>(row, column(n))?.map(Timestamp::from_micros));
+            let time =
+                |n| Ok::<_, Error>(get::<Option<i64>>(row, column(n))?.map(Timestamp::from_micros));
             let next_continuous = time(0)?;
             let dues = [time(3)?, time(4)?];
             let has_ready: bool = get(row, column(2))?;

@@ -2,30 +2,31 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Postgres,
     change::{Change, LOCK_SPEC, Verdict, finishes},
-    pool::Statement,
+    lease::Transaction,
     put::PutStatement,
     row::{self, get},
     specs::Known,
+    statement::{Repeat, Statement},
 };
 use crate::{
     backend::{ActiveAttempt, Result, UnitChange},
     clock::Timestamp,
-    model::{NewUnit, Priority, RawData, UnitId, chained_units},
+    model::{NewUnit, Priority, RawData, SpecId, UnitId, chained_units},
 };
 
 /// `$1` units. The data that readers see.
-static SHOWN: Statement = Statement::new(
+static SHOWN: Statement = Statement::repeatable(
     "shown",
     "select id, coalesce(attempt_data, data) from unit where id = any ($1)",
 );
 
 /// `$1` spec, `$2` units, `$3` keys. Locks them in the order in which everyone does.
-static LOCK_UNITS: Statement = Statement::new(
+static LOCK_UNITS: Statement = Statement::repeatable(
     "lock_units",
     "select from (
         select u.id, u.key from unit u where u.id = any ($2)
@@ -39,7 +40,7 @@ static LOCK_UNITS: Statement = Statement::new(
 );
 
 /// `$1` units.
-static STANDING: Statement = Statement::new(
+static STANDING: Statement = Statement::repeatable(
     "standing",
     "select id, status, attempt_id, worker from unit where id = any ($1)",
 );
@@ -107,7 +108,10 @@ impl Chains {
 
     /// How many units a change leads to.
     pub(super) fn count(&self, change: usize) -> usize {
-        self.links.iter().filter(|link| link.change == change).count()
+        self.links
+            .iter()
+            .filter(|link| link.change == change)
+            .count()
     }
 
     /// What a unit's data must be for what was read of it to hold.
@@ -124,9 +128,31 @@ impl Chains {
             priorities: links()
                 .map(|link| (!link.inherits).then(|| link.unit.priority.get()))
                 .collect(),
-            not_before: links().map(|link| not_before(self.now, &link.unit)).collect(),
+            not_before: links()
+                .map(|link| not_before(self.now, &link.unit))
+                .collect(),
             changes: links().map(|link| row::bounded(link.change) + 1).collect(),
         }
+    }
+
+    /// The units that the changes which were made lead to.
+    fn of_made(
+        &self,
+        changes: &[UnitChange],
+        verdicts: &[Verdict],
+        priorities: &HashMap<UnitId, Priority>,
+    ) -> Vec<NewUnit> {
+        let is_made = |link: &&Link| matches!(verdicts.get(link.change), Some(Verdict::Made(_)));
+        let links = self.links.iter().filter(is_made).map(|link| {
+            let mut unit = link.unit.clone();
+            let source = changes.get(link.change).map(|change| change.unit);
+            let priority = source.and_then(|source| priorities.get(&source));
+            if let (true, Some(priority)) = (link.inherits, priority) {
+                unit.priority = *priority;
+            }
+            unit
+        });
+        links.collect()
     }
 
     fn read(&mut self, change: usize, data: &[u8], known: &Known) {
@@ -141,17 +167,23 @@ impl Chains {
             true => Vec::new(),
             false => chained_units(data, one, |_| {}),
         };
-        self.links.extend(units.into_iter().zip(others).map(|(unit, other)| Link {
-            inherits: unit.priority != other.priority,
-            unit,
-            change,
-        }));
+        self.links
+            .extend(units.into_iter().zip(others).map(|(unit, other)| Link {
+                inherits: unit.priority != other.priority,
+                unit,
+                change,
+            }));
     }
 }
 
 /// When the first of those of these units that are delayed may be claimed.
-pub(super) fn earliest<'a>(now: Timestamp, units: impl Iterator<Item = &'a NewUnit>) -> Option<Timestamp> {
-    let delays = units.map(|unit| unit.delay).filter(|delay| !delay.is_zero());
+pub(super) fn earliest<'a>(
+    now: Timestamp,
+    units: impl Iterator<Item = &'a NewUnit>,
+) -> Option<Timestamp> {
+    let delays = units
+        .map(|unit| unit.delay)
+        .filter(|delay| !delay.is_zero());
     delays.min().map(|delay| now.after(delay))
 }
 
@@ -172,7 +204,12 @@ impl Postgres {
         if known.options.then.is_none() {
             return Ok(chains);
         }
-        let finishing = || changes.iter().enumerate().filter(|(_, c)| finishes(&c.effect));
+        let finishing = || {
+            changes
+                .iter()
+                .enumerate()
+                .filter(|(_, c)| finishes(&c.effect))
+        };
         let without = finishing().filter(|(_, change)| change.data.is_none());
         let unread: Vec<i64> = without.map(|(_, c)| row::signed(c.unit.get())).collect();
         let mut shown = HashMap::new();
@@ -201,67 +238,69 @@ impl Postgres {
         changes: &[UnitChange],
         chains: &Chains,
     ) -> Result<Option<Vec<Verdict>>> {
-        let spec = row::signed(known.id.get());
-        let units: Vec<i64> = changes.iter().map(|c| row::signed(c.unit.get())).collect();
-        let keys = chains.columns().keys;
-        let statement = Change::new(self, now, known, changes, chains);
+        let spec = &row::signed(known.id.get());
+        let units: &Vec<i64> = &changes.iter().map(|c| row::signed(c.unit.get())).collect();
+        let keys = &chains.columns().keys;
+        let statement = &Change::new(self, now, known, changes, chains);
+        let retention = self.retention;
         self.pool
-            .transaction(async |transaction| {
-                let locked = transaction.query(&LOCK_SPEC, &[&spec, &known.version]).await?;
-                if locked.is_empty() {
-                    return Ok(None);
-                }
-                transaction.query(&LOCK_UNITS, &[&spec, &units, &keys]).await?;
-                let priorities = self.priorities(transaction, &units).await?;
-                let Some(mut verdicts) = statement.run_with(transaction, None, false).await? else {
-                    return Ok(None);
-                };
-                let made = |index: usize| matches!(verdicts[index], Verdict::Made(_));
-                let links = chains.links.iter().filter(|link| made(link.change));
-                let links: Vec<NewUnit> = links
-                    .map(|link| {
-                        let mut unit = link.unit.clone();
-                        let source = changes[link.change].unit;
-                        if let (true, Some(priority)) = (link.inherits, priorities.get(&source)) {
-                            unit.priority = *priority;
-                        }
-                        unit
-                    })
-                    .collect();
-                let put = PutStatement::new(now, known.id, &links, self.retention);
-                put.run(transaction).await?;
-                for row in transaction.query(&STANDING, &[&units]).await? {
-                    let unit = row::unit_id(&row, 0)?;
-                    let attempt = row::attempt(&row, 2, 3)?;
-                    let phase = row::phase(get(&row, 1)?, attempt.is_some());
-                    for verdict in &mut verdicts {
-                        if let Verdict::Made(made) = verdict
-                            && made.active.unit == unit
-                        {
-                            made.target = Some(known.id);
-                            made.active = ActiveAttempt {
-                                unit,
-                                phase,
-                                attempt: attempt.clone(),
-                            };
-                        }
+            .transaction("change_within", Repeat::Never, |transaction| {
+                Box::pin(async move {
+                    let locked = transaction
+                        .query(&LOCK_SPEC, &[spec, &known.version])
+                        .await?;
+                    if locked.is_empty() {
+                        return Ok(None);
                     }
-                }
-                Ok(Some(verdicts))
+                    transaction.query(&LOCK_UNITS, &[spec, units, keys]).await?;
+                    let priorities = priorities(transaction, units).await?;
+                    let Some(mut verdicts) = statement.run_with(transaction, None, false).await?
+                    else {
+                        return Ok(None);
+                    };
+                    let links = chains.of_made(changes, &verdicts, &priorities);
+                    let put = PutStatement::new(now, known.id, &links, retention);
+                    put.run(transaction).await?;
+                    for row in transaction.query(&STANDING, &[units]).await? {
+                        stand(&row, known.id, &mut verdicts)?;
+                    }
+                    Ok(Some(verdicts))
+                })
             })
             .await
     }
+}
 
-    async fn priorities(
-        &self,
-        transaction: &super::pool::Transaction,
-        units: &Vec<i64>,
-    ) -> Result<HashMap<UnitId, Priority>> {
-        static PRIORITIES: Statement =
-            Statement::new("priorities", "select id, priority from unit where id = any ($1)");
-        let rows = transaction.query(&PRIORITIES, &[units]).await?;
-        rows.iter()
-            .map(|row| Ok((row::unit_id(row, 0)?, row::priority(row, 1)?)))
-            .collect()
+async fn priorities(
+    transaction: &Transaction<'_>,
+    units: &Vec<i64>,
+) -> Result<HashMap<UnitId, Priority>> {
+    static PRIORITIES: Statement = Statement::repeatable(
+        "priorities",
+        "select id, priority from unit where id = any ($1)",
+    );
+    let rows = transaction.query(&PRIORITIES, &[units]).await?;
+    rows.iter()
+        .map(|row| Ok((row::unit_id(row, 0)?, row::priority(row, 1)?)))
+        .collect()
+}
+
+/// Puts how a unit stands after all into what came of its change.
+fn stand(row: &Row, target: SpecId, verdicts: &mut [Verdict]) -> Result<()> {
+    let unit = row::unit_id(row, 0)?;
+    let attempt = row::attempt(row, 2, 3)?;
+    let phase = row::phase(get(row, 1)?, attempt.is_some());
+    for verdict in verdicts {
+        if let Verdict::Made(made) = verdict
+            && made.active.unit == unit
+        {
+            made.target = Some(target);
+            made.active = ActiveAttempt {
+                unit,
+                phase,
+                attempt: attempt.clone(),
+            };
+        }
     }
+    Ok(())
 }

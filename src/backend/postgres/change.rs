@@ -12,10 +12,10 @@ use tokio_postgres::{Row, types::ToSql};
 use super::{
     Postgres,
     chain::Chains,
-    claim::Run,
-    pool::Statement,
+    lease::Run,
     row::{self, get, unexpected},
     specs::Known,
+    statement::{Repeat, Statement},
 };
 use crate::{
     backend::{ActiveAttempt, Changed, Conflict, Result, UnitChange},
@@ -29,7 +29,7 @@ use crate::{
 /// `$11` worker, `$12` data, `$13` data there must be; `$14` leases that end by then may
 /// count as ended elsewhere; `$15` null, or true if the caller holds the spec; `$16` end
 /// of a lease that is renewed without one, `$17` history kept.
-static CHANGE: Statement = Statement::new(
+static CHANGE: Statement = Statement::repeatable(
     "change",
     concat!(
         include_str!("sql/change_head.sql"),
@@ -42,7 +42,7 @@ static CHANGE: Statement = Statement::new(
 /// As [`CHANGE`], and for each chained unit `$18` key, `$19` whether it is text, `$20`
 /// data, `$21` priority or null to inherit it, `$22` not before, `$23` the change (from 1)
 /// it comes with.
-static CHANGE_AND_CHAIN: Statement = Statement::new(
+static CHANGE_AND_CHAIN: Statement = Statement::repeatable(
     "change_and_chain",
     concat!(
         include_str!("sql/change_head.sql"),
@@ -55,7 +55,7 @@ static CHANGE_AND_CHAIN: Statement = Statement::new(
 );
 
 /// `$1` spec, `$2` version.
-pub(super) static LOCK_SPEC: Statement = Statement::new(
+pub(super) static LOCK_SPEC: Statement = Statement::repeatable(
     "lock_spec",
     "select from spec where id = $1 and version = $2 for no key update",
 );
@@ -151,7 +151,9 @@ impl Postgres {
             }
             return Ok(());
         }
-        Err(super::error::busy("the work spec is changed all the time"))
+        Err(super::error::contended(
+            "the work spec is changed all the time",
+        ))
     }
 
     /// Makes one change that needs room under the spec's `max_running`, while no other
@@ -166,16 +168,18 @@ impl Postgres {
         for _ in 0..STALE_ROUNDS_MAX {
             let known = self.known(spec).await?;
             let none = Chains::none(now);
-            let statement = Change::new(self, now, &known, changes, &none);
-            let id = row::signed(spec.get());
+            let statement = &Change::new(self, now, &known, changes, &none);
+            let (id, version) = (&row::signed(spec.get()), &known.version);
             let verdicts = self
                 .pool
-                .transaction(async |transaction| {
-                    let locked = transaction.query(&LOCK_SPEC, &[&id, &known.version]).await?;
-                    match locked.is_empty() {
-                        true => Ok(None),
-                        false => statement.run(transaction, Some(true)).await,
-                    }
+                .transaction("change_guarded", Repeat::Never, |transaction| {
+                    Box::pin(async move {
+                        let locked = transaction.query(&LOCK_SPEC, &[id, version]).await?;
+                        match locked.is_empty() {
+                            true => Ok(None),
+                            false => statement.run(transaction, Some(true)).await,
+                        }
+                    })
                 })
                 .await?;
             if let Some(verdict) = verdicts.and_then(|mut verdicts| verdicts.pop()) {
@@ -183,7 +187,9 @@ impl Postgres {
             }
             self.directory.forget(spec);
         }
-        Err(super::error::busy("the work spec is changed all the time"))
+        Err(super::error::contended(
+            "the work spec is changed all the time",
+        ))
     }
 
     /// Keeps the board in step with a change.
@@ -222,7 +228,11 @@ impl<'a> Change<'a> {
 
     /// Runs it without chained units if there are none; `None` if the spec is not what
     /// is known of it.
-    pub(super) async fn run(&self, on: &impl Run, holds_spec: Option<bool>) -> Result<Option<Vec<Verdict>>> {
+    pub(super) async fn run(
+        &self,
+        on: &impl Run,
+        holds_spec: Option<bool>,
+    ) -> Result<Option<Vec<Verdict>>> {
         self.run_with(on, holds_spec, !self.chains.is_empty()).await
     }
 

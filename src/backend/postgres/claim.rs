@@ -11,9 +11,10 @@
 use super::{
     Postgres,
     change::LOCK_SPEC,
-    pool::{Pool, Statement, Transaction},
+    lease::Run,
     row::{self, get, unexpected},
     specs::Known,
+    statement::{Repeat, Statement},
     sweep::expire,
 };
 use crate::{
@@ -23,23 +24,21 @@ use crate::{
         CLAIM_BYTES_MAX, CLAIM_UNITS_MAX, CONTINUOUS_KEYS_MAX, EXHAUSTED_UNITS_MAX,
         STALE_ROUNDS_MAX,
     },
-    model::{
-        AttemptId, Claimed, SpecId, TOO_MANY_RETRIES, WorkerName, with_traceback,
-    },
+    model::{AttemptId, Claimed, SpecId, TOO_MANY_RETRIES, WorkerName, with_traceback},
 };
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::Row;
 
 /// `$1` spec, `$2` its version, `$3` now; for each caller `$4` worker, `$5` units, `$6`
 /// end of lease; `$7` most units, `$8` most attempts or 0, `$9` most bytes for a caller,
 /// `$10` history kept, `$11` max_running or 0, `$12` whether to look for what has ended.
-static CLAIM: Statement = Statement::new("claim", include_str!("sql/claim.sql"));
+static CLAIM: Statement = Statement::once("claim", include_str!("sql/claim.sql"));
 
 /// `$1` now; for each unit `$2` id, `$3` attempts, `$4` data; `$5` worker, `$6` history kept.
-static EXHAUST: Statement = Statement::new("exhaust", include_str!("sql/exhaust.sql"));
+static EXHAUST: Statement = Statement::repeatable("exhaust", include_str!("sql/exhaust.sql"));
 
 /// `$1` spec, `$2` now, `$3` when the next one may be made, `$4` keys to try, a
 /// millisecond apart. The caller holds the spec.
-static MAKE_CONTINUOUS: Statement = Statement::new(
+static MAKE_CONTINUOUS: Statement = Statement::once(
     "make_continuous",
     "with source as materialized (
         select shelf_id from spec s
@@ -130,16 +129,24 @@ impl Postgres {
                 break;
             }
             let limit = most(known.options.max_getwork);
-            let wanted = asked.iter().zip(&claims).zip(&bytes).map(|((asked, claims), &bytes)| {
-                let left = asked.units_max.min(limit).saturating_sub(claims.units.len());
-                if bytes < CLAIM_BYTES_MAX { left } else { 0 }
-            });
+            let wanted = asked
+                .iter()
+                .zip(&claims)
+                .zip(&bytes)
+                .map(|((asked, claims), &bytes)| {
+                    let left = asked
+                        .units_max
+                        .min(limit)
+                        .saturating_sub(claims.units.len());
+                    if bytes < CLAIM_BYTES_MAX { left } else { 0 }
+                });
             let wanted: Vec<usize> = wanted.collect();
             let seen = self.boards.generation();
             let found = self.claim_known(&known, asked, &wanted).await?;
             let count: usize = found.given.iter().map(Vec::len).sum();
             let due = asked.iter().map(|asked| asked.ends).min();
-            self.boards.claimed(known.id, count, found.is_empty, seen, due);
+            self.boards
+                .claimed(known.id, count, found.is_empty, seen, due);
             for (i, units) in found.given.into_iter().enumerate() {
                 bytes[i] += units.iter().map(|unit| unit.data.len()).sum::<usize>();
                 claims[i].units.extend(units);
@@ -156,7 +163,9 @@ impl Postgres {
                 break;
             }
         }
-        claims.iter_mut().for_each(|claims| claims.exhausted = exhausted);
+        claims
+            .iter_mut()
+            .for_each(|claims| claims.exhausted = exhausted);
         Ok(claims)
     }
 
@@ -199,30 +208,36 @@ impl Postgres {
                 }
             }
         }
-        Err(super::error::busy("the work spec is changed all the time"))
+        Err(super::error::contended(
+            "the work spec is changed all the time",
+        ))
     }
 
     /// Claims while no other daemon can, from the spec or for its next unit.
     async fn claim_guarded(&self, claim: &ClaimStatement<'_>) -> Result<Outcome> {
         let known = claim.known;
-        let spec = row::signed(known.id.get());
+        let spec = &row::signed(known.id.get());
         let (outcome, ended) = self
             .pool
-            .transaction(async |transaction| {
-                let locked = transaction.query(&LOCK_SPEC, &[&spec, &known.version]).await?;
-                if locked.is_empty() {
-                    return Ok((Outcome::Stale, 0));
-                }
-                let ended = expire(transaction, claim.now, known.id).await?;
-                if known.options.continuous {
-                    let next = claim.now.after(known.options.interval).as_micros();
-                    let now = claim.now.as_micros();
-                    transaction
-                        .query(&MAKE_CONTINUOUS, &[&spec, &now, &next, &CONTINUOUS_KEYS_MAX])
+            .transaction("claim_guarded", Repeat::Never, |transaction| {
+                Box::pin(async move {
+                    let locked = transaction
+                        .query(&LOCK_SPEC, &[spec, &known.version])
                         .await?;
-                }
-                let rows = claim.run(transaction, false).await?;
-                Ok((claim.outcome(&rows)?, ended))
+                    if locked.is_empty() {
+                        return Ok((Outcome::Stale, 0));
+                    }
+                    let ended = expire(transaction, claim.now, known.id).await?;
+                    if known.options.continuous {
+                        let next = claim.now.after(known.options.interval).as_micros();
+                        let now = claim.now.as_micros();
+                        transaction
+                            .query(&MAKE_CONTINUOUS, &[spec, &now, &next, &CONTINUOUS_KEYS_MAX])
+                            .await?;
+                    }
+                    let rows = claim.run(transaction, false).await?;
+                    Ok((claim.outcome(&rows)?, ended))
+                })
             })
             .await?;
         self.untold.add(known, ended);
@@ -230,7 +245,12 @@ impl Postgres {
     }
 
     /// Fails units that have been attempted too often.
-    async fn exhaust(&self, now: Timestamp, worker: &WorkerName, units: Vec<Exhausted>) -> Result<()> {
+    async fn exhaust(
+        &self,
+        now: Timestamp,
+        worker: &WorkerName,
+        units: Vec<Exhausted>,
+    ) -> Result<()> {
         let (mut ids, mut tries, mut data) = (Vec::new(), Vec::new(), Vec::new());
         for unit in &units {
             ids.push(unit.unit);
@@ -241,30 +261,12 @@ impl Postgres {
         let history = row::bounded(self.retention.attempt_history);
         let worker = worker.as_str().as_bytes();
         self.pool
-            .query(&EXHAUST, &[&now.as_micros(), &ids, &tries, &data, &worker, &history])
+            .query(
+                &EXHAUST,
+                &[&now.as_micros(), &ids, &tries, &data, &worker, &history],
+            )
             .await?;
         Ok(())
-    }
-}
-
-/// Where a statement runs: on its own, or in a transaction.
-pub(super) trait Run {
-    fn run(
-        &self,
-        statement: &'static Statement,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> impl Future<Output = Result<Vec<Row>>> + Send;
-}
-
-impl Run for Pool {
-    async fn run(&self, statement: &'static Statement, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        self.query(statement, params).await
-    }
-}
-
-impl Run for Transaction {
-    async fn run(&self, statement: &'static Statement, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        self.query(statement, params).await
     }
 }
 
@@ -279,15 +281,26 @@ struct ClaimStatement<'a> {
 
 impl ClaimStatement<'_> {
     fn total(&self) -> usize {
-        let sum = self.wanted.iter().fold(0usize, |sum, &n| sum.saturating_add(n));
+        let sum = self
+            .wanted
+            .iter()
+            .fold(0usize, |sum, &n| sum.saturating_add(n));
         sum.min(CLAIM_UNITS_MAX)
     }
 
     async fn run(&self, on: &impl Run, look_for_due: bool) -> Result<Vec<Row>> {
         let options = &self.known.options;
-        let workers: Vec<&[u8]> = self.asked.iter().map(|a| a.worker.as_str().as_bytes()).collect();
+        let workers: Vec<&[u8]> = self
+            .asked
+            .iter()
+            .map(|a| a.worker.as_str().as_bytes())
+            .collect();
         let counts: Vec<i64> = self.wanted.iter().map(|&n| row::bounded(n)).collect();
-        let ends: Vec<i64> = self.asked.iter().map(|asked| asked.ends.as_micros()).collect();
+        let ends: Vec<i64> = self
+            .asked
+            .iter()
+            .map(|asked| asked.ends.as_micros())
+            .collect();
         on.run(
             &CLAIM,
             &[
@@ -368,11 +381,17 @@ fn claimed(row: &Row, expires: Timestamp) -> Result<Claimed> {
 fn most(limit: u64) -> usize {
     match limit {
         0 => CLAIM_UNITS_MAX,
-        limit => usize::try_from(limit).unwrap_or(usize::MAX).min(CLAIM_UNITS_MAX),
+        limit => usize::try_from(limit)
+            .unwrap_or(usize::MAX)
+            .min(CLAIM_UNITS_MAX),
     }
 }
 
 /// The time of a statement that serves several calls.
 fn latest(asked: &[Asked]) -> Timestamp {
-    asked.iter().map(|asked| asked.now).max().unwrap_or(Timestamp::EPOCH)
+    asked
+        .iter()
+        .map(|asked| asked.now)
+        .max()
+        .unwrap_or(Timestamp::EPOCH)
 }

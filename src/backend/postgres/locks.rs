@@ -15,8 +15,9 @@ use tokio_postgres::types::ToSql;
 
 use super::{
     Postgres,
-    pool::{Statement, Transaction},
+    lease::Transaction,
     row::{self, get, unexpected},
+    statement::{Repeat, Statement},
 };
 use crate::{
     backend::{Error, Kind, LockConflict, LockRequest, Result},
@@ -28,13 +29,13 @@ use crate::{
 const GATES: u64 = 64;
 
 /// `$1` namespace.
-static PASS_SHARED: Statement = Statement::new(
+static PASS_SHARED: Statement = Statement::repeatable(
     "pass_shared",
     "select from lock_gate where namespace_id = $1 and gate = 0 for key share",
 );
 
 /// `$1` namespace, `$2` gates.
-static PASS: Statement = Statement::new(
+static PASS: Statement = Statement::repeatable(
     "pass",
     "select from lock_gate where namespace_id = $1 and gate = any ($2) order by gate for update",
 );
@@ -42,7 +43,7 @@ static PASS: Statement = Statement::new(
 /// `$1` namespace, `$2` now; for each path `$3` path, `$4` end of what is below it; for
 /// each of their prefixes `$5` prefix, `$6` its path's number. Who holds what is in the way:
 /// the highest that is at or above the path, or the first that is below it.
-static IN_THE_WAY: Statement = Statement::new(
+static IN_THE_WAY: Statement = Statement::repeatable(
     "in_the_way",
     "select p.ord, coalesce(
         (select l.owner from unnest($5::bytea[], $6::bigint[]) f(prefix, ord)
@@ -55,7 +56,7 @@ static IN_THE_WAY: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` paths, `$3` owner, `$4` deadline.
-static TAKE: Statement = Statement::new(
+static TAKE: Statement = Statement::once(
     "take_locks",
     "insert into lock (namespace_id, path, owner, deadline)
      select $1, p, $3, $4 from unnest($2::bytea[]) p
@@ -63,13 +64,13 @@ static TAKE: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` paths.
-static GIVE_UP: Statement = Statement::new(
+static GIVE_UP: Statement = Statement::once(
     "give_up_locks",
     "delete from lock where namespace_id = $1 and path = any ($2)",
 );
 
 /// `$1` namespace, `$2` paths, `$3` now.
-static OWNERS: Statement = Statement::new(
+static OWNERS: Statement = Statement::repeatable(
     "lock_owners",
     "select p.ord, l.owner from namespace n
      left join unnest($2::bytea[]) with ordinality p(path, ord) on true
@@ -78,7 +79,7 @@ static OWNERS: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` path, `$3` its end.
-static DROP_BELOW: Statement = Statement::new(
+static DROP_BELOW: Statement = Statement::repeatable(
     "drop_locks",
     "delete from lock where namespace_id = $1 and path >= $2 and path < $3",
 );
@@ -91,20 +92,29 @@ impl Postgres {
         namespace: NamespaceId,
         request: &LockRequest<'_>,
     ) -> Result<Result<(), LockConflict>> {
-        self.behind_gates(namespace, request.paths, async |transaction, namespace| {
-            let holders = in_the_way(transaction, namespace, now, request.paths).await?;
-            let mut earlier = BTreeSet::new();
-            for ((index, path), holder) in request.paths.iter().enumerate().zip(holders) {
-                if holder.is_some() || overlaps(&earlier, path) {
-                    return Ok(Err(LockConflict { path: index, holder }));
-                }
-                earlier.insert(path.as_bytes());
-            }
-            let taken: Vec<&[u8]> = earlier.into_iter().collect();
-            take(transaction, namespace, &taken, request).await?;
-            Ok(Ok(()))
-        })
-        .await
+        let gates = &Gates::of(namespace, request.paths);
+        self.pool
+            .transaction("lock", Repeat::Never, |transaction| {
+                Box::pin(async move {
+                    gates.pass(transaction).await?;
+                    let namespace = gates.namespace;
+                    let holders = in_the_way(transaction, namespace, now, request.paths).await?;
+                    let mut earlier = BTreeSet::new();
+                    for ((index, path), holder) in request.paths.iter().enumerate().zip(holders) {
+                        if holder.is_some() || overlaps(&earlier, path) {
+                            return Ok(Err(LockConflict {
+                                path: index,
+                                holder,
+                            }));
+                        }
+                        earlier.insert(path.as_bytes());
+                    }
+                    let taken: Vec<&[u8]> = earlier.into_iter().collect();
+                    take(transaction, namespace, &taken, request).await?;
+                    Ok(Ok(()))
+                })
+            })
+            .await
     }
 
     /// [`Backend::lock_some`](crate::backend::Backend::lock_some).
@@ -114,22 +124,28 @@ impl Postgres {
         namespace: NamespaceId,
         request: &LockRequest<'_>,
     ) -> Result<Vec<bool>> {
-        self.behind_gates(namespace, request.paths, async |transaction, namespace| {
-            let holders = in_the_way(transaction, namespace, now, request.paths).await?;
-            let mut taken = BTreeSet::new();
-            let mut answers = Vec::with_capacity(request.paths.len());
-            for (path, holder) in request.paths.iter().zip(holders) {
-                let is_free = holder.is_none() && !overlaps(&taken, path);
-                if is_free {
-                    taken.insert(path.as_bytes());
-                }
-                answers.push(is_free);
-            }
-            let taken: Vec<&[u8]> = taken.into_iter().collect();
-            take(transaction, namespace, &taken, request).await?;
-            Ok(answers)
-        })
-        .await
+        let gates = &Gates::of(namespace, request.paths);
+        self.pool
+            .transaction("lock_some", Repeat::Never, |transaction| {
+                Box::pin(async move {
+                    gates.pass(transaction).await?;
+                    let namespace = gates.namespace;
+                    let holders = in_the_way(transaction, namespace, now, request.paths).await?;
+                    let mut taken = BTreeSet::new();
+                    let mut answers = Vec::with_capacity(request.paths.len());
+                    for (path, holder) in request.paths.iter().zip(holders) {
+                        let is_free = holder.is_none() && !overlaps(&taken, path);
+                        if is_free {
+                            taken.insert(path.as_bytes());
+                        }
+                        answers.push(is_free);
+                    }
+                    let taken: Vec<&[u8]> = taken.into_iter().collect();
+                    take(transaction, namespace, &taken, request).await?;
+                    Ok(answers)
+                })
+            })
+            .await
     }
 
     /// [`Backend::renew_locks`](crate::backend::Backend::renew_locks).
@@ -139,16 +155,22 @@ impl Postgres {
         namespace: NamespaceId,
         request: &LockRequest<'_>,
     ) -> Result<Result<(), LockConflict>> {
-        self.behind_gates(namespace, request.paths, async |transaction, namespace| {
-            let held = owners(transaction, namespace, now, request.paths).await?;
-            if let Err(conflict) = all_held_by(request.owner, held) {
-                return Ok(Err(conflict));
-            }
-            let paths = sorted(request.paths);
-            take(transaction, namespace, &paths, request).await?;
-            Ok(Ok(()))
-        })
-        .await
+        let gates = &Gates::of(namespace, request.paths);
+        self.pool
+            .transaction("renew_locks", Repeat::Safe, |transaction| {
+                Box::pin(async move {
+                    gates.pass(transaction).await?;
+                    let namespace = gates.namespace;
+                    let held = owners(transaction, namespace, now, request.paths).await?;
+                    if let Err(conflict) = all_held_by(request.owner, held) {
+                        return Ok(Err(conflict));
+                    }
+                    let paths = sorted(request.paths);
+                    take(transaction, namespace, &paths, request).await?;
+                    Ok(Ok(()))
+                })
+            })
+            .await
     }
 
     /// [`Backend::unlock`](crate::backend::Backend::unlock).
@@ -159,15 +181,23 @@ impl Postgres {
         owner: &WorkerName,
         paths: &[LockPath],
     ) -> Result<Result<(), LockConflict>> {
-        self.behind_gates(namespace, paths, async |transaction, namespace| {
-            let held = owners(transaction, namespace, now, paths).await?;
-            if let Err(conflict) = all_held_by(owner, held) {
-                return Ok(Err(conflict));
-            }
-            transaction.query(&GIVE_UP, &[&namespace, &sorted(paths)]).await?;
-            Ok(Ok(()))
-        })
-        .await
+        let gates = &Gates::of(namespace, paths);
+        self.pool
+            .transaction("unlock", Repeat::Never, |transaction| {
+                Box::pin(async move {
+                    gates.pass(transaction).await?;
+                    let namespace = gates.namespace;
+                    let held = owners(transaction, namespace, now, paths).await?;
+                    if let Err(conflict) = all_held_by(owner, held) {
+                        return Ok(Err(conflict));
+                    }
+                    transaction
+                        .query(&GIVE_UP, &[&namespace, &sorted(paths)])
+                        .await?;
+                    Ok(Ok(()))
+                })
+            })
+            .await
     }
 
     /// [`Backend::lock_owners`](crate::backend::Backend::lock_owners).
@@ -178,45 +208,62 @@ impl Postgres {
         paths: &[LockPath],
     ) -> Result<Vec<Option<WorkerName>>> {
         let bytes: Vec<&[u8]> = paths.iter().map(LockPath::as_bytes).collect();
-        let params: [&(dyn ToSql + Sync); 3] = [&row::signed(namespace.get()), &bytes, &now.as_micros()];
+        let params: [&(dyn ToSql + Sync); 3] =
+            [&row::signed(namespace.get()), &bytes, &now.as_micros()];
         let rows = self.pool.query(&OWNERS, &params).await?;
         read_owners(&rows, paths)
     }
 
     /// [`Backend::drop_locks`](crate::backend::Backend::drop_locks).
     pub(super) async fn drop_below(&self, namespace: NamespaceId, below: &LockPath) -> Result<()> {
-        let (path, end) = (below.as_bytes(), below.end());
-        self.behind_gates(namespace, std::slice::from_ref(below), async |transaction, namespace| {
-            transaction.query(&DROP_BELOW, &[&namespace, &path, &end]).await?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Does the work while nobody else can take or give up what overlaps these paths.
-    async fn behind_gates<T>(
-        &self,
-        namespace: NamespaceId,
-        paths: &[LockPath],
-        work: impl AsyncFn(&Transaction, i64) -> Result<T>,
-    ) -> Result<T> {
-        let namespace = row::signed(namespace.get());
-        let gates: BTreeSet<i16> = paths.iter().map(gate).collect();
-        let is_exclusive = gates.contains(&0);
-        let gates: Vec<i16> = if is_exclusive { vec![0] } else { gates.into_iter().collect() };
+        let (path, end) = (below.as_bytes(), &below.end());
+        let gates = &Gates::of(namespace, std::slice::from_ref(below));
         self.pool
-            .transaction(async |transaction| {
-                let passed = if is_exclusive {
-                    transaction.query(&PASS, &[&namespace, &gates]).await?
-                } else {
-                    let shared = transaction.query(&PASS_SHARED, &[&namespace]).await?;
-                    transaction.query(&PASS, &[&namespace, &gates]).await?;
-                    shared
-                };
-                passed.first().ok_or(Error::Gone(Kind::Namespace))?;
-                work(transaction, namespace).await
+            .transaction("drop_locks", Repeat::Safe, |transaction| {
+                Box::pin(async move {
+                    gates.pass(transaction).await?;
+                    let namespace = gates.namespace;
+                    transaction
+                        .query(&DROP_BELOW, &[&namespace, &path, end])
+                        .await?;
+                    Ok(())
+                })
             })
             .await
+    }
+}
+
+/// The gates that a call passes.
+struct Gates {
+    namespace: i64,
+    numbers: Vec<i16>,
+}
+
+impl Gates {
+    fn of(namespace: NamespaceId, paths: &[LockPath]) -> Gates {
+        let numbers: BTreeSet<i16> = paths.iter().map(gate).collect();
+        Gates {
+            namespace: row::signed(namespace.get()),
+            numbers: match numbers.contains(&0) {
+                true => vec![0],
+                false => numbers.into_iter().collect(),
+            },
+        }
+    }
+
+    /// Waits until nobody else can take or give up what overlaps the paths, until the end
+    /// of the transaction.
+    async fn pass(&self, transaction: &Transaction<'_>) -> Result<()> {
+        let shared = if self.numbers == [0] {
+            None
+        } else {
+            Some(transaction.query(&PASS_SHARED, &[&self.namespace]).await?)
+        };
+        let passed = transaction
+            .query(&PASS, &[&self.namespace, &self.numbers])
+            .await?;
+        let passed = shared.unwrap_or(passed);
+        passed.first().map(drop).ok_or(Error::Gone(Kind::Namespace))
     }
 }
 
@@ -234,7 +281,7 @@ fn gate(path: &LockPath) -> i16 {
 }
 
 async fn in_the_way(
-    transaction: &Transaction,
+    transaction: &Transaction<'_>,
     namespace: i64,
     now: Timestamp,
     paths: &[LockPath],
@@ -259,17 +306,22 @@ async fn in_the_way(
 }
 
 async fn owners(
-    transaction: &Transaction,
+    transaction: &Transaction<'_>,
     namespace: i64,
     now: Timestamp,
     paths: &[LockPath],
 ) -> Result<Vec<Option<WorkerName>>> {
     let bytes: Vec<&[u8]> = paths.iter().map(LockPath::as_bytes).collect();
-    let rows = transaction.query(&OWNERS, &[&namespace, &bytes, &now.as_micros()]).await?;
+    let rows = transaction
+        .query(&OWNERS, &[&namespace, &bytes, &now.as_micros()])
+        .await?;
     read_owners(&rows, paths)
 }
 
-fn read_owners(rows: &[tokio_postgres::Row], paths: &[LockPath]) -> Result<Vec<Option<WorkerName>>> {
+fn read_owners(
+    rows: &[tokio_postgres::Row],
+    paths: &[LockPath],
+) -> Result<Vec<Option<WorkerName>>> {
     if rows.is_empty() {
         return Err(Error::Gone(Kind::Namespace));
     }
@@ -278,14 +330,16 @@ fn read_owners(rows: &[tokio_postgres::Row], paths: &[LockPath]) -> Result<Vec<O
 }
 
 async fn take(
-    transaction: &Transaction,
+    transaction: &Transaction<'_>,
     namespace: i64,
     paths: &[&[u8]],
     request: &LockRequest<'_>,
 ) -> Result<()> {
     let owner = request.owner.as_str().as_bytes();
     let deadline = request.deadline.as_micros();
-    transaction.query(&TAKE, &[&namespace, &paths, &owner, &deadline]).await?;
+    transaction
+        .query(&TAKE, &[&namespace, &paths, &owner, &deadline])
+        .await?;
     Ok(())
 }
 
@@ -301,7 +355,10 @@ fn all_held_by(owner: &WorkerName, holders: Vec<Option<WorkerName>>) -> Result<(
 /// Whether one of these is at, above or below the path.
 fn overlaps(taken: &BTreeSet<&[u8]>, path: &LockPath) -> bool {
     let end = path.end();
-    let below = (Bound::Included(path.as_bytes()), Bound::Excluded(end.as_slice()));
+    let below = (
+        Bound::Included(path.as_bytes()),
+        Bound::Excluded(end.as_slice()),
+    );
     path.prefixes().any(|prefix| taken.contains(prefix))
         || taken.range::<[u8], _>(below).next().is_some()
 }

@@ -1,20 +1,31 @@
-//! Everything in PostgreSQL, shared by any number of daemons.
+//! Everything in PostgreSQL; any number of daemons may share one database.
 //!
 //! One row per unit is the state machine, and each transition is one conditional change
 //! of it; `attempt` is the log of the attempts that are over. Nothing that decides
 //! anything lives in a daemon: what one remembers (options of specs, the board) saves
-//! round trips, and every statement that depends on it says what it depends on.
+//! round trips, and every statement that depends on it says what it depends on. Every
+//! call takes the time from its caller; what has ended by then is over for whoever
+//! looks, whether or not it has been written down. The order in which rows are locked
+//! is in `migrations/0001_init.sql`.
 //!
-//! Every call takes the time from its caller. What has ended by then (leases, delays,
-//! workers, locks) is over for whoever looks, whether or not it has been written down.
-//!
-//! The order in which rows are locked is in `migrations/0001_init.sql`.
+//! | file | what it is for |
+//! |------|----------------|
+//! | `target.rs`, `tls.rs`, `connector.rs` | which database, and the way to it |
+//! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
+//! | `statement.rs` | a statement's text and name, and whether it may run twice |
+//! | `error.rs` | what a failure means |
+//! | `schema.rs` | the tables' versions |
+//! | `calls.rs` | the trait, a line for each method |
+//! | the others | the methods, by subject: their SQL beside the code that maps its rows |
 
 mod board;
+mod calls;
 mod chain;
 mod change;
 mod claim;
+mod connector;
 mod error;
+mod lease;
 mod locks;
 mod pool;
 mod put;
@@ -22,30 +33,78 @@ mod remove;
 mod row;
 mod schema;
 mod specs;
+mod statement;
 mod sweep;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
 mod units;
 mod workers;
 
-use board::Boards;
-use claim::Asked;
-use pool::Pool;
-use specs::Directory;
-use sweep::Untold;
+use std::env;
 
-use crate::{
-    backend::{
-        ActiveAttempt, Backend, Board, Changed, Claim, Claims, Conflict, LockConflict,
-        LockRequest, Registered, Result, Retention, Spec, Swept, UnitChange, UnitPage,
-        UnitSelection, WorkerSelection,
-    },
-    clock::Timestamp,
-    model::{
-        Heartbeat, HeldUnit, LockPath, NamespaceId, NamespaceName, NewSpec, NewUnit,
-        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, UnitId, Worker, WorkerName,
-    },
+use self::{
+    board::Boards, connector::Connector, pool::Pool, schema::MIGRATIONS, specs::Directory,
+    statement::Statement, sweep::Untold, target::Target,
 };
+pub use self::{
+    schema::{Migrated, SchemaError, SchemaName},
+    statement::Statements,
+    target::BadTarget,
+    tls::BadTls,
+};
+use crate::backend::{Error, Retention};
 
-/// A backend that keeps everything in one schema of a PostgreSQL database.
+/// The oldest server whose SQL is enough, as `server_version_num` tells it.
+const SERVER_VERSION_MIN: i32 = 130_000;
+
+/// What an operator says of the database.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How to connect: a URL or `key=value` pairs, completed from the environment. May
+    /// hold a password.
+    pub connection: String,
+    /// The schema that holds all tables.
+    pub schema: SchemaName,
+    /// Most connections that are open at once.
+    pub connections_max: usize,
+    /// How statements are sent.
+    pub statements: Statements,
+    /// What is kept of attempts and units that are over.
+    pub retention: Retention,
+    /// What the lengths of pauses are drawn from.
+    pub random: fastrand::Rng,
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The connection string is wrong.
+    #[error(transparent)]
+    Target(#[from] BadTarget),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] BadTls),
+    /// The tables cannot be made or used.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// It does not answer.
+    #[error("the database does not answer")]
+    Database(#[from] Error),
+    /// The server is too old.
+    #[error("PostgreSQL 13 or newer is needed, and this is {0}")]
+    Server(String),
+    /// Connections do not stay in the schema.
+    #[error(
+        "connections do not look for tables in schema {0}: behind a pooler, set search_path for \
+         the role (alter role … set search_path = {0})"
+    )]
+    SearchPath(String),
+}
+
+/// The PostgreSQL backend.
+#[derive(Debug)]
 pub struct Postgres {
     pool: Pool,
     retention: Retention,
@@ -54,249 +113,57 @@ pub struct Postgres {
     untold: Untold,
 }
 
+const SESSION: Statement = Statement::repeatable(
+    "session",
+    "select coalesce(current_schema()::text, ''), current_setting('server_version'),
+            current_setting('server_version_num')::int4",
+);
+
 impl Postgres {
-    /// Connects, and brings the schema up to date.
+    /// Connects, and brings the tables to the version of this daemon.
     ///
     /// # Errors
-    /// [`Error::Unavailable`](crate::backend::Error::Unavailable).
-    pub async fn connect(config: tokio_postgres::Config, retention: Retention) -> Result<Postgres> {
-        let pool = Pool::new(config, 16);
-        schema::migrate(&pool).await?;
+    /// [`StartError`]; no message of it holds a password.
+    pub async fn connect(options: Options) -> Result<Postgres, StartError> {
+        let connector = options.connector()?;
+        schema::migrate(&connector, &options.schema, MIGRATIONS).await?;
+        let pool = Pool::new(
+            connector,
+            options.connections_max,
+            options.statements,
+            options.random,
+        );
+        let session = pool.query(&SESSION, &[]).await?;
+        for row in session {
+            if row.get::<_, i32>(2) < SERVER_VERSION_MIN {
+                return Err(StartError::Server(row.get(1)));
+            }
+            if row.get::<_, &str>(0) != options.schema.as_str() {
+                return Err(StartError::SearchPath(options.schema.to_string()));
+            }
+        }
         Ok(Postgres {
             pool,
-            retention,
+            retention: options.retention,
             directory: Directory::default(),
             boards: Boards::default(),
             untold: Untold::default(),
         })
     }
+
+    /// Brings the tables to the version of this daemon, and does nothing else.
+    ///
+    /// # Errors
+    /// [`StartError`]; no message of it holds a password.
+    pub async fn migrate(options: &Options) -> Result<Migrated, StartError> {
+        let connector = options.connector()?;
+        Ok(schema::migrate(&connector, &options.schema, MIGRATIONS).await?)
+    }
 }
 
-impl Backend for Postgres {
-    async fn namespace(&self, name: &NamespaceName) -> Result<NamespaceId> {
-        self.find_or_make_namespace(name).await
-    }
-
-    async fn find_spec(&self, namespace: NamespaceId, name: &str) -> Result<Option<SpecId>> {
-        self.find_spec_id(namespace, name).await
-    }
-
-    async fn active_attempts(
-        &self,
-        _now: Timestamp,
-        spec: SpecId,
-        keys: &[&[u8]],
-    ) -> Result<Vec<Option<ActiveAttempt>>> {
-        self.active(spec, keys).await
-    }
-
-    async fn put_spec(&self, namespace: NamespaceId, spec: &NewSpec) -> Result<SpecId> {
-        self.put_one_spec(namespace, spec).await
-    }
-
-    async fn spec(&self, spec: SpecId) -> Result<Spec> {
-        self.one_spec(spec).await
-    }
-
-    async fn specs(
-        &self,
-        namespace: NamespaceId,
-        start: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Spec>> {
-        self.page_of_specs(namespace, start, limit).await
-    }
-
-    async fn change_spec(&self, _now: Timestamp, spec: SpecId, change: &SpecChange) -> Result<bool> {
-        self.change_one_spec(spec, change).await
-    }
-
-    async fn delete_spec(&self, spec: SpecId) -> Result<()> {
-        self.delete_one_spec(spec).await
-    }
-
-    async fn delete_specs(&self, namespace: NamespaceId) -> Result<u64> {
-        self.delete_all_specs(namespace).await
-    }
-
-    async fn board(&self, now: Timestamp, namespace: NamespaceId) -> Result<Board> {
-        self.current_board(now, namespace).await
-    }
-
-    async fn put_units(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        units: &[NewUnit],
-    ) -> Result<Vec<UnitId>> {
-        self.put_all(now, spec, units).await
-    }
-
-    async fn units(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        keys: &[&[u8]],
-    ) -> Result<Vec<Option<Unit>>> {
-        self.show(now, spec, keys).await
-    }
-
-    async fn page_units(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        page: UnitPage<'_>,
-    ) -> Result<Vec<Unit>> {
-        self.page(now, spec, page).await
-    }
-
-    async fn count_units(&self, now: Timestamp, spec: SpecId) -> Result<UnitCounts> {
-        self.count(now, spec).await
-    }
-
-    async fn prioritize_units(
-        &self,
-        _now: Timestamp,
-        spec: SpecId,
-        keys: &[&[u8]],
-        change: PriorityChange,
-    ) -> Result<()> {
-        self.prioritize(spec, keys, change).await
-    }
-
-    async fn delete_units(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        selection: UnitSelection<'_>,
-    ) -> Result<u64> {
-        self.delete(now, spec, selection).await
-    }
-
-    async fn archive(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        specs: Option<&[&str]>,
-    ) -> Result<()> {
-        self.archive_specs(now, namespace, specs).await
-    }
-
-    async fn claim(&self, now: Timestamp, claim: &Claim) -> Result<Claims> {
-        let asked = [Asked::new(now, claim)];
-        let mut claims = self.claim_all(claim.spec, &asked).await?;
-        Ok(claims.pop().unwrap_or_default())
-    }
-
-    async fn change_units(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        changes: Vec<UnitChange>,
-    ) -> Result<Vec<Result<Changed, Conflict>>> {
-        self.change_all(now, spec, &changes).await
-    }
-
-    async fn held_units(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        workers: &[WorkerName],
-    ) -> Result<Vec<HeldUnit>> {
-        self.held(now, namespace, workers).await
-    }
-
-    async fn heartbeat(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        beat: &Heartbeat,
-    ) -> Result<Registered> {
-        self.beat(now, namespace, beat).await
-    }
-
-    async fn unregister(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        worker: &WorkerName,
-    ) -> Result<bool> {
-        self.forget_worker(now, namespace, worker).await
-    }
-
-    async fn worker(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        worker: &WorkerName,
-    ) -> Result<Option<Worker>> {
-        self.find_worker(now, namespace, worker).await
-    }
-
-    async fn workers(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        which: WorkerSelection<'_>,
-    ) -> Result<Vec<Worker>> {
-        self.list_workers(now, namespace, which).await
-    }
-
-    async fn lock(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        request: LockRequest<'_>,
-    ) -> Result<Result<(), LockConflict>> {
-        self.lock_all(now, namespace, &request).await
-    }
-
-    async fn lock_some(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        request: LockRequest<'_>,
-    ) -> Result<Vec<bool>> {
-        self.lock_free(now, namespace, &request).await
-    }
-
-    async fn renew_locks(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        request: LockRequest<'_>,
-    ) -> Result<Result<(), LockConflict>> {
-        self.renew(now, namespace, &request).await
-    }
-
-    async fn unlock(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        owner: &WorkerName,
-        paths: &[LockPath],
-    ) -> Result<Result<(), LockConflict>> {
-        self.give_up(now, namespace, owner, paths).await
-    }
-
-    async fn lock_owners(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        paths: &[LockPath],
-    ) -> Result<Vec<Option<WorkerName>>> {
-        self.holders(now, namespace, paths).await
-    }
-
-    async fn drop_locks(&self, namespace: NamespaceId, below: &LockPath) -> Result<()> {
-        self.drop_below(namespace, below).await
-    }
-
-    async fn sweep(&self, now: Timestamp, steps_max: usize) -> Result<Swept> {
-        self.sweep_some(now, steps_max).await
-    }
-
-    async fn next_due(&self) -> Result<Option<Timestamp>> {
-        self.earliest_due().await
+impl Options {
+    fn connector(&self) -> Result<Connector, StartError> {
+        let target = Target::parse(&self.connection, |name| env::var_os(name))?;
+        Ok(Connector::new(&target, self.schema.as_str())?)
     }
 }

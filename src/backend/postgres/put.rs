@@ -7,9 +7,9 @@ use tokio_postgres::Row;
 use super::{
     Postgres,
     chain::{earliest, not_before},
-    claim::Run,
-    pool::Statement,
+    lease::Run,
     row::{self, get, unexpected},
+    statement::{Repeat, Statement},
 };
 use crate::{
     backend::{Error, Kind, Result, Retention},
@@ -20,7 +20,7 @@ use crate::{
 
 /// `$1` spec, `$2` now, `$3` history kept; for each unit, in the order of their keys, `$4`
 /// key, `$5` whether it is text, `$6` data, `$7` priority, `$8` not before.
-static PUT: Statement = Statement::new(
+static PUT: Statement = Statement::once(
     "put",
     concat!(
         "with context as (
@@ -57,7 +57,12 @@ impl Postgres {
         let ids = if put.entries.len() <= PUT_BATCH_MAX {
             put.run(&self.pool).await?
         } else {
-            self.pool.transaction(async |transaction| put.run(transaction).await).await?
+            let put = &put;
+            self.pool
+                .transaction("put_many", Repeat::Never, |transaction| {
+                    Box::pin(async move { put.run(transaction).await })
+                })
+                .await?
         };
         if !units.is_empty() {
             self.boards.added(spec, earliest(now, units.iter()));
@@ -133,11 +138,23 @@ impl<'a> PutStatement<'a> {
         entries: &[(&NewUnit, StringType)],
         ids: &mut Vec<UnitId>,
     ) -> Result<()> {
-        let keys: Vec<&[u8]> = entries.iter().map(|(unit, _)| unit.key.as_bytes()).collect();
-        let are_text: Vec<bool> = entries.iter().map(|(_, of)| *of == StringType::Text).collect();
+        let keys: Vec<&[u8]> = entries
+            .iter()
+            .map(|(unit, _)| unit.key.as_bytes())
+            .collect();
+        let are_text: Vec<bool> = entries
+            .iter()
+            .map(|(_, of)| *of == StringType::Text)
+            .collect();
         let data: Vec<&[u8]> = entries.iter().map(|(unit, _)| &unit.data[..]).collect();
-        let priorities: Vec<f64> = entries.iter().map(|(unit, _)| unit.priority.get()).collect();
-        let times: Vec<_> = entries.iter().map(|(unit, _)| not_before(self.now, unit)).collect();
+        let priorities: Vec<f64> = entries
+            .iter()
+            .map(|(unit, _)| unit.priority.get())
+            .collect();
+        let times: Vec<_> = entries
+            .iter()
+            .map(|(unit, _)| not_before(self.now, unit))
+            .collect();
         let rows = on
             .run(
                 &PUT,
@@ -167,7 +184,9 @@ fn read_ids(rows: &[Row], count: usize, ids: &mut Vec<UnitId>) -> Result<()> {
     ids.resize(start + count, UnitId::new(0));
     for row in rows {
         if let Some(ord) = get::<Option<i64>>(row, 1)? {
-            let place = usize::try_from(ord - 1).ok().and_then(|at| ids.get_mut(start + at));
+            let place = usize::try_from(ord - 1)
+                .ok()
+                .and_then(|at| ids.get_mut(start + at));
             *place.ok_or_else(|| unexpected("answer"))? = row::unit_id(row, 2)?;
         }
     }

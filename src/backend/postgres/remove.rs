@@ -2,8 +2,8 @@
 
 use super::{
     Postgres,
-    pool::Statement,
     row::{self, get, unexpected},
+    statement::Statement,
     units::{matching, wanted},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// `$1` spec. Gives it an empty shelf. Changing the shelf waits for the claims and
 /// additions that are under way.
-static TAKE_ALL: Statement = Statement::new(
+static TAKE_ALL: Statement = Statement::once(
     "take_all",
     "with old as materialized (
         select id, shelf_id from spec where id = $1 for update
@@ -49,7 +49,7 @@ macro_rules! delete_locked {
 }
 
 /// `$1` spec, `$2` keys in order, `$3` now, `$4` to `$8` wanted statuses.
-static DELETE_KEYS: Statement = Statement::new(
+static DELETE_KEYS: Statement = Statement::once(
     "delete_keys",
     concat!(
         "with locked as materialized (
@@ -73,7 +73,7 @@ static DELETE_KEYS: Statement = Statement::new(
 );
 
 /// As `matching!`; deletes what it finds.
-static DELETE_SOME: Statement = Statement::new(
+static DELETE_SOME: Statement = Statement::once(
     "delete_some",
     concat!(
         "with ",
@@ -101,7 +101,7 @@ static DELETE_SOME: Statement = Statement::new(
 
 /// `$1` specs, `$2` finished or failed, `$3` older than this, or null, `$4` more than so
 /// many, or null, `$5` most.
-static ARCHIVE: Statement = Statement::new(
+static ARCHIVE: Statement = Statement::once(
     "archive",
     "with source as materialized (
         select shelf_id from spec where id = $1
@@ -141,7 +141,10 @@ impl Postgres {
     ) -> Result<u64> {
         let count = match selection {
             UnitSelection::All => {
-                let rows = self.pool.query(&TAKE_ALL, &[&row::signed(spec.get())]).await?;
+                let rows = self
+                    .pool
+                    .query(&TAKE_ALL, &[&row::signed(spec.get())])
+                    .await?;
                 self.directory.forget(spec);
                 row::count(rows.first().ok_or(Error::Gone(Kind::Spec))?, 0)?
             }
@@ -185,13 +188,21 @@ impl Postgres {
 
     /// Deletes the units in these statuses; no more than there were at first, or it might
     /// never catch up with a client that adds some.
-    async fn delete_statuses(&self, now: Timestamp, spec: SpecId, statuses: StatusSet) -> Result<u64> {
+    async fn delete_statuses(
+        &self,
+        now: Timestamp,
+        spec: SpecId,
+        statuses: StatusSet,
+    ) -> Result<u64> {
         let counts = self.count(now, spec).await?;
-        let mut left = counts.available + counts.delayed + counts.pending + counts.finished + counts.failed;
+        let mut left =
+            counts.available + counts.delayed + counts.pending + counts.finished + counts.failed;
         let [available, delayed, pending, finished, failed] = wanted(statuses);
         let (mut count, mut after) = (0, None::<Vec<u8>>);
         while left > 0 {
-            let max = i64::try_from(left).unwrap_or(i64::MAX).min(row::bounded(DELETE_BATCH_MAX));
+            let max = i64::try_from(left)
+                .unwrap_or(i64::MAX)
+                .min(row::bounded(DELETE_BATCH_MAX));
             let rows = self
                 .pool
                 .query(
@@ -228,7 +239,7 @@ impl Postgres {
         namespace: NamespaceId,
         specs: Option<&[&str]>,
     ) -> Result<()> {
-        static NAMED: Statement = Statement::new(
+        static NAMED: Statement = Statement::repeatable(
             "named_specs",
             "select s.id from namespace n left join spec s on s.namespace_id = n.id
                 and ($2::bytea[] is null or s.name = any ($2::bytea[]))
@@ -236,7 +247,10 @@ impl Postgres {
         );
         let names: Option<Vec<&[u8]>> =
             specs.map(|names| names.iter().map(|name| name.as_bytes()).collect());
-        let rows = self.pool.query(&NAMED, &[&row::signed(namespace.get()), &names]).await?;
+        let rows = self
+            .pool
+            .query(&NAMED, &[&row::signed(namespace.get()), &names])
+            .await?;
         if rows.is_empty() {
             return Err(Error::Gone(Kind::Namespace));
         }
@@ -250,7 +264,8 @@ impl Postgres {
 
     /// Archives up to about `max` units of all specs; whether there may be more.
     pub(super) async fn archive_some(&self, now: Timestamp, max: i64) -> Result<bool> {
-        static ALL: Statement = Statement::new("all_specs", "select id from spec order by id");
+        static ALL: Statement =
+            Statement::repeatable("all_specs", "select id from spec order by id");
         if self.retention.completed_count.is_none() && self.retention.completed_age.is_none() {
             return Ok(false);
         }
@@ -279,7 +294,10 @@ impl Postgres {
         for status in [4i16, 5] {
             let rows = self
                 .pool
-                .query(&ARCHIVE, &[&spec, &status, &oldest, &kept, &row::bounded(max)])
+                .query(
+                    &ARCHIVE,
+                    &[&spec, &status, &oldest, &kept, &row::bounded(max)],
+                )
                 .await?;
             let count = row::count(rows.first().ok_or_else(|| unexpected("answer"))?, 0)?;
             archived = archived.max(usize::try_from(count).unwrap_or(usize::MAX));

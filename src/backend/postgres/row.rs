@@ -100,8 +100,15 @@ pub(super) fn is_text(key: &UnitKey) -> bool {
 }
 
 /// The current attempt in two columns.
-pub(super) fn attempt(row: &Row, id: usize, worker_name: usize) -> Result<Option<(AttemptId, WorkerName)>> {
-    match (get::<Option<i64>>(row, id)?, get::<Option<&[u8]>>(row, worker_name)?) {
+pub(super) fn attempt(
+    row: &Row,
+    id: usize,
+    worker_name: usize,
+) -> Result<Option<(AttemptId, WorkerName)>> {
+    match (
+        get::<Option<i64>>(row, id)?,
+        get::<Option<&[u8]>>(row, worker_name)?,
+    ) {
         (Some(id), Some(name)) => Ok(Some((AttemptId::new(unsigned(id)?), worker(name)?))),
         _ => Ok(None),
     }

@@ -15,8 +15,8 @@ use tokio_postgres::Row;
 
 use super::{
     Postgres,
-    pool::Statement,
     row::{self, get, unexpected},
+    statement::Statement,
 };
 use crate::{
     backend::{Error, Kind, Result, Spec},
@@ -41,7 +41,7 @@ pub(super) use known_columns;
 pub(super) const KNOWN_COLUMNS: usize = 17;
 
 /// `$1` name. A namespace comes with its gates.
-static MAKE_NAMESPACE: Statement = Statement::new(
+static MAKE_NAMESPACE: Statement = Statement::repeatable(
     "make_namespace",
     "with made as (
         insert into namespace (name) values ($1) on conflict (name) do nothing returning id
@@ -52,27 +52,31 @@ static MAKE_NAMESPACE: Statement = Statement::new(
 );
 
 static FIND_NAMESPACE: Statement =
-    Statement::new("find_namespace", "select id from namespace where name = $1");
+    Statement::repeatable("find_namespace", "select id from namespace where name = $1");
 
 /// `$1` namespace, `$2` name.
-static FIND_SPEC: Statement = Statement::new(
+static FIND_SPEC: Statement = Statement::repeatable(
     "find_spec",
     "select n.id, s.id from namespace n left join spec s on s.namespace_id = n.id and s.name = $2
      where n.id = $1",
 );
 
-static KNOW_SPEC: Statement = Statement::new(
+static KNOW_SPEC: Statement = Statement::repeatable(
     "know_spec",
     concat!("select ", known_columns!(), " from spec s where s.id = $1"),
 );
 
-static SPEC: Statement = Statement::new(
+static SPEC: Statement = Statement::repeatable(
     "spec",
-    concat!("select ", known_columns!(), ", s.definition, s.next_continuous from spec s where s.id = $1"),
+    concat!(
+        "select ",
+        known_columns!(),
+        ", s.definition, s.next_continuous from spec s where s.id = $1"
+    ),
 );
 
 /// `$1` namespace, `$2` first name, `$3` most.
-static SPECS: Statement = Statement::new(
+static SPECS: Statement = Statement::repeatable(
     "specs",
     concat!(
         "select ",
@@ -86,7 +90,7 @@ static SPECS: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` name, `$3` definition, `$4`.. options in the order of the columns.
-static PUT_SPEC: Statement = Statement::new(
+static PUT_SPEC: Statement = Statement::repeatable(
     "put_spec",
     "insert into spec (namespace_id, name, definition, paused, priority, weight, continuous,
         can_be_continuous, interval_seconds, interval_nanoseconds, max_running, max_getwork,
@@ -101,7 +105,7 @@ static PUT_SPEC: Statement = Statement::new(
 );
 
 /// `$1` spec, `$2`.. changes, null where the option stays.
-static CHANGE_SPEC: Statement = Statement::new(
+static CHANGE_SPEC: Statement = Statement::repeatable(
     "change_spec",
     "with changed as (
         update spec set version = version + 1, paused = coalesce($2, paused),
@@ -119,14 +123,14 @@ static CHANGE_SPEC: Statement = Statement::new(
 
 /// `$1` spec. Waits for the claims and additions that are under way; its units are
 /// cleared away later.
-static DELETE_SPEC: Statement = Statement::new(
+static DELETE_SPEC: Statement = Statement::once(
     "delete_spec",
     "with gone as (delete from spec where id = $1 returning shelf_id)
      insert into buried_shelf (shelf_id) select shelf_id from gone returning 1",
 );
 
 /// `$1` namespace.
-static DELETE_SPECS: Statement = Statement::new(
+static DELETE_SPECS: Statement = Statement::once(
     "delete_specs",
     "with found as materialized (
         select id from spec where namespace_id = $1 order by id for update
@@ -189,7 +193,10 @@ impl Postgres {
 
     /// The spec as it is in the database now.
     pub(super) async fn fresh(&self, spec: SpecId) -> Result<Arc<Known>> {
-        let rows = self.pool.query(&KNOW_SPEC, &[&row::signed(spec.get())]).await?;
+        let rows = self
+            .pool
+            .query(&KNOW_SPEC, &[&row::signed(spec.get())])
+            .await?;
         let Some(row) = rows.first() else {
             self.directory.forget(spec);
             return Err(Error::Gone(Kind::Spec));
@@ -209,7 +216,11 @@ impl Postgres {
         }
     }
 
-    pub(super) async fn find_spec_id(&self, namespace: NamespaceId, name: &str) -> Result<Option<SpecId>> {
+    pub(super) async fn find_spec_id(
+        &self,
+        namespace: NamespaceId,
+        name: &str,
+    ) -> Result<Option<SpecId>> {
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
             [&row::signed(namespace.get()), &name.as_bytes()];
         let rows = self.pool.query(&FIND_SPEC, &params).await?;
@@ -218,7 +229,11 @@ impl Postgres {
         id.map(|id| row::unsigned(id).map(SpecId::new)).transpose()
     }
 
-    pub(super) async fn put_one_spec(&self, namespace: NamespaceId, spec: &NewSpec) -> Result<SpecId> {
+    pub(super) async fn put_one_spec(
+        &self,
+        namespace: NamespaceId,
+        spec: &NewSpec,
+    ) -> Result<SpecId> {
         let options = &spec.options;
         let next = options.then.as_ref().map(|name| name.as_str().as_bytes());
         let (seconds, nanoseconds) = interval(options.interval);
@@ -311,7 +326,10 @@ impl Postgres {
     }
 
     pub(super) async fn delete_one_spec(&self, spec: SpecId) -> Result<()> {
-        let rows = self.pool.query(&DELETE_SPEC, &[&row::signed(spec.get())]).await?;
+        let rows = self
+            .pool
+            .query(&DELETE_SPEC, &[&row::signed(spec.get())])
+            .await?;
         self.directory.forget(spec);
         self.boards.invalidate_all();
         rows.first().map(drop).ok_or(Error::Gone(Kind::Spec))

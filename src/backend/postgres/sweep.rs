@@ -5,17 +5,14 @@
 //! upkeep does it for specs that nobody claims from. Rows that another daemon is about
 //! to write are skipped, so any number of daemons may do all of this at the same time.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use super::{
     Postgres,
-    claim::Run,
-    pool::Statement,
+    lease::Run,
     row::{self, get, unexpected},
     specs::Known,
+    statement::Statement,
 };
 use crate::{
     backend::{Result, Swept},
@@ -27,10 +24,10 @@ use crate::{
 const HELD: &str = "no panic while counts are locked";
 
 /// `$1` spec, `$2` now, `$3` most of each kind.
-static EXPIRE: Statement = Statement::new("expire", include_str!("sql/expire.sql"));
+static EXPIRE: Statement = Statement::repeatable("expire", include_str!("sql/expire.sql"));
 
 /// `$1` now. Specs in which something has ended or a unit may be made.
-static DUE_SPECS: Statement = Statement::new(
+static DUE_SPECS: Statement = Statement::repeatable(
     "due_specs",
     "select s.id, s.namespace_id, d.is_due, m.may_make, s.next_continuous
      from spec s cross join lateral (
@@ -48,7 +45,7 @@ static DUE_SPECS: Statement = Statement::new(
 );
 
 /// The next instant at which something ends, and at which each continuous spec is due.
-static NEXT_DUE: Statement = Statement::new(
+static NEXT_DUE: Statement = Statement::repeatable(
     "next_due",
     "select s.id, least(
         (select due from unit u where u.shelf_id = s.shelf_id and u.status = 3 order by due limit 1),
@@ -62,7 +59,7 @@ static NEXT_DUE: Statement = Statement::new(
 );
 
 /// `$1` now, `$2` most of each kind. Workers and locks whose time is over.
-static FORGET: Statement = Statement::new(
+static FORGET: Statement = Statement::repeatable(
     "forget",
     "with workers as (
         delete from worker w using (
@@ -79,7 +76,7 @@ static FORGET: Statement = Statement::new(
 );
 
 /// `$1` most units. Clears shelves that no spec has any more.
-static CLEAR_SHELF: Statement = Statement::new(
+static CLEAR_SHELF: Statement = Statement::repeatable(
     "clear_shelf",
     "with buried as materialized (
         select shelf_id from buried_shelf order by shelf_id limit 1 for update skip locked
@@ -98,7 +95,7 @@ static CLEAR_SHELF: Statement = Statement::new(
 );
 
 /// `$1` fewest rows worth folding. Makes one row of those of a shelf.
-static FOLD: Statement = Statement::new(
+static FOLD: Statement = Statement::repeatable(
     "fold",
     "with many as materialized (
         select shelf_id from tally group by shelf_id having count(*) >= $1
@@ -133,7 +130,10 @@ impl Untold {
 
     fn take(&self) -> Vec<(NamespaceId, SpecId, usize)> {
         let untold = std::mem::take(&mut *self.units.lock().expect(HELD));
-        untold.into_iter().map(|(spec, (namespace, units))| (namespace, spec, units)).collect()
+        untold
+            .into_iter()
+            .map(|(spec, (namespace, units))| (namespace, spec, units))
+            .collect()
     }
 
     fn is_empty(&self) -> bool {
@@ -169,9 +169,21 @@ pub(super) async fn expire(on: &impl Run, now: Timestamp, spec: SpecId) -> Resul
     Ok(available)
 }
 
-async fn expire_some(on: &impl Run, now: Timestamp, spec: SpecId, max: usize) -> Result<(usize, usize)> {
+async fn expire_some(
+    on: &impl Run,
+    now: Timestamp,
+    spec: SpecId,
+    max: usize,
+) -> Result<(usize, usize)> {
     let rows = on
-        .run(&EXPIRE, &[&row::signed(spec.get()), &now.as_micros(), &row::bounded(max)])
+        .run(
+            &EXPIRE,
+            &[
+                &row::signed(spec.get()),
+                &now.as_micros(),
+                &row::bounded(max),
+            ],
+        )
         .await?;
     let row = rows.first().ok_or_else(|| unexpected("answer"))?;
     let count = |column| {
@@ -214,12 +226,15 @@ impl Postgres {
             }
         }
         let steps_max = row::bounded(steps_max.max(1));
-        let forgotten = self.pool.query(&FORGET, &[&now.as_micros(), &steps_max]).await?;
+        let forgotten = self
+            .pool
+            .query(&FORGET, &[&now.as_micros(), &steps_max])
+            .await?;
         for row in &forgotten {
             more |= get::<i64>(row, 0)? >= steps_max;
         }
         for row in self.pool.query(&CLEAR_SHELF, &[&steps_max]).await? {
-            more |= get(&row, 1)?;
+            more |= get::<bool>(&row, 1)?;
         }
         self.pool.query(&FOLD, &[&FOLD_ROWS_MIN]).await?;
         more |= self.archive_some(now, steps_max).await?;

@@ -2,9 +2,9 @@
 
 use super::{
     Postgres,
-    pool::Statement,
-    row::{self, get, unit_columns, unexpected},
+    row::{self, get, unexpected, unit_columns},
     specs::name,
+    statement::Statement,
 };
 use crate::{
     backend::{ActiveAttempt, Error, Kind, Result, UnitPage},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// `$1` spec, `$2` keys.
-static ACTIVE: Statement = Statement::new(
+static ACTIVE: Statement = Statement::repeatable(
     "active",
     "select k.ord, u.id, u.status, u.attempt_id, u.worker
      from spec s left join unnest($2::bytea[]) with ordinality k(key, ord) on true
@@ -27,7 +27,7 @@ static ACTIVE: Statement = Statement::new(
 );
 
 /// `$1` spec, `$2` keys.
-static UNITS: Statement = Statement::new(
+static UNITS: Statement = Statement::repeatable(
     "units",
     concat!(
         "select ",
@@ -41,7 +41,7 @@ static UNITS: Statement = Statement::new(
 );
 
 /// `$1` spec, `$2` keys after this one, or null, `$3` most.
-static PAGE_ALL: Statement = Statement::new(
+static PAGE_ALL: Statement = Statement::repeatable(
     "page_all",
     concat!(
         "select ",
@@ -104,7 +104,7 @@ macro_rules! matching {
 }
 pub(super) use matching;
 
-static PAGE_SOME: Statement = Statement::new(
+static PAGE_SOME: Statement = Statement::repeatable(
     "page_some",
     concat!(
         "with ",
@@ -119,7 +119,7 @@ static PAGE_SOME: Statement = Statement::new(
 );
 
 /// `$1` spec, `$2` now.
-static COUNT: Statement = Statement::new(
+static COUNT: Statement = Statement::repeatable(
     "count",
     "select t.available + o.available, t.delayed + o.delayed,
         t.pending - o.available - o.delayed, t.finished, t.failed
@@ -140,7 +140,7 @@ static COUNT: Statement = Statement::new(
 
 /// `$1` spec, `$2` keys in order, `$3` priority or null, `$4` adjustment or null, `$5`
 /// the largest finite number.
-static PRIORITIZE: Statement = Statement::new(
+static PRIORITIZE: Statement = Statement::once(
     "prioritize",
     "with locked as materialized (
         select l.id from spec s cross join unnest($2::bytea[]) k(key) cross join lateral (
@@ -163,7 +163,7 @@ static PRIORITIZE: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` workers, `$3` now.
-static HELD: Statement = Statement::new(
+static HELD: Statement = Statement::repeatable(
     "held",
     "select w.name, s.name, u.key, u.is_text, coalesce(u.attempt_data, u.data),
         case when u.status = 3 and coalesce(u.due > $3, true) then u.worker end, u.ends
@@ -179,8 +179,15 @@ static HELD: Statement = Statement::new(
 
 impl Postgres {
     /// [`Backend::active_attempts`](crate::backend::Backend::active_attempts).
-    pub(super) async fn active(&self, spec: SpecId, keys: &[&[u8]]) -> Result<Vec<Option<ActiveAttempt>>> {
-        let rows = self.pool.query(&ACTIVE, &[&row::signed(spec.get()), &keys]).await?;
+    pub(super) async fn active(
+        &self,
+        spec: SpecId,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<ActiveAttempt>>> {
+        let rows = self
+            .pool
+            .query(&ACTIVE, &[&row::signed(spec.get()), &keys])
+            .await?;
         let mut found = in_order(keys, &rows)?;
         for row in &rows {
             let (Some(place), Some(unit)) = (place(row, 0)?, get::<Option<i64>>(row, 1)?) else {
@@ -197,8 +204,16 @@ impl Postgres {
     }
 
     /// [`Backend::units`](crate::backend::Backend::units).
-    pub(super) async fn show(&self, now: Timestamp, spec: SpecId, keys: &[&[u8]]) -> Result<Vec<Option<Unit>>> {
-        let rows = self.pool.query(&UNITS, &[&row::signed(spec.get()), &keys]).await?;
+    pub(super) async fn show(
+        &self,
+        now: Timestamp,
+        spec: SpecId,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<Unit>>> {
+        let rows = self
+            .pool
+            .query(&UNITS, &[&row::signed(spec.get()), &keys])
+            .await?;
         let mut found = in_order(keys, &rows)?;
         for row in &rows {
             let (Some(place), Some(_)) = (place(row, 11)?, get::<Option<&[u8]>>(row, 0)?) else {
@@ -210,10 +225,17 @@ impl Postgres {
     }
 
     /// [`Backend::page_units`](crate::backend::Backend::page_units).
-    pub(super) async fn page(&self, now: Timestamp, spec: SpecId, page: UnitPage<'_>) -> Result<Vec<Unit>> {
+    pub(super) async fn page(
+        &self,
+        now: Timestamp,
+        spec: SpecId,
+        page: UnitPage<'_>,
+    ) -> Result<Vec<Unit>> {
         let (spec, limit) = (row::signed(spec.get()), row::bounded(page.limit));
         let rows = if page.statuses == StatusSet::ALL {
-            self.pool.query(&PAGE_ALL, &[&spec, &page.after, &limit]).await?
+            self.pool
+                .query(&PAGE_ALL, &[&spec, &page.after, &limit])
+                .await?
         } else {
             let [available, delayed, pending, finished, failed] = wanted(page.statuses);
             let now = now.as_micros();
@@ -221,8 +243,15 @@ impl Postgres {
                 .query(
                     &PAGE_SOME,
                     &[
-                        &spec, &page.after, &limit, &now, &available, &delayed, &pending,
-                        &finished, &failed,
+                        &spec,
+                        &page.after,
+                        &limit,
+                        &now,
+                        &available,
+                        &delayed,
+                        &pending,
+                        &finished,
+                        &failed,
                     ],
                 )
                 .await?
@@ -256,7 +285,12 @@ impl Postgres {
     }
 
     /// [`Backend::prioritize_units`](crate::backend::Backend::prioritize_units).
-    pub(super) async fn prioritize(&self, spec: SpecId, keys: &[&[u8]], change: PriorityChange) -> Result<()> {
+    pub(super) async fn prioritize(
+        &self,
+        spec: SpecId,
+        keys: &[&[u8]],
+        change: PriorityChange,
+    ) -> Result<()> {
         let (to, by) = match change {
             PriorityChange::Set(to) => (Some(to.get()), None),
             PriorityChange::Adjust(by) => (None, Some(by)),
@@ -266,7 +300,10 @@ impl Postgres {
         for keys in rounds(keys) {
             let rows = self
                 .pool
-                .query(&PRIORITIZE, &[&row::signed(spec.get()), &keys, &to, &by, &largest])
+                .query(
+                    &PRIORITIZE,
+                    &[&row::signed(spec.get()), &keys, &to, &by, &largest],
+                )
                 .await?;
             rows.first().ok_or(Error::Gone(Kind::Spec))?;
         }
@@ -280,7 +317,10 @@ impl Postgres {
         namespace: NamespaceId,
         workers: &[WorkerName],
     ) -> Result<Vec<HeldUnit>> {
-        let workers: Vec<&[u8]> = workers.iter().map(|worker| worker.as_str().as_bytes()).collect();
+        let workers: Vec<&[u8]> = workers
+            .iter()
+            .map(|worker| worker.as_str().as_bytes())
+            .collect();
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&row::signed(namespace.get()), &workers, &now.as_micros()];
         let rows = self.pool.query(&HELD, &params).await?;
@@ -326,7 +366,11 @@ fn rounds<'a>(keys: &[&'a [u8]]) -> Vec<Vec<&'a [u8]>> {
     let mut rounds: Vec<Vec<&[u8]>> = vec![Vec::new()];
     let mut nth = 0;
     for (i, &key) in sorted.iter().enumerate() {
-        nth = if i > 0 && sorted[i - 1] == key { nth + 1 } else { 0 };
+        nth = if i > 0 && sorted[i - 1] == key {
+            nth + 1
+        } else {
+            0
+        };
         if nth == rounds.len() {
             rounds.push(Vec::new());
         }

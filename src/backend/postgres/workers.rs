@@ -8,8 +8,8 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Postgres,
-    pool::Statement,
     row::{self, get},
+    statement::{Repeat, Statement},
 };
 use crate::{
     backend::{Error, Kind, Registered, Result, WorkerSelection},
@@ -20,7 +20,7 @@ use crate::{
 
 /// `$1` namespace, `$2` name, `$3` parent, `$4` mode, `$5` data, `$6` now, `$7` end.
 /// Nothing if the parent is news.
-static REFRESH: Statement = Statement::new(
+static REFRESH: Statement = Statement::repeatable(
     "refresh_worker",
     "insert into worker (namespace_id, name, parent, mode, data, heard, expires)
      select $1, $2, $3, $4, $5, $6::bigint, $7 where $3::bytea is null or exists (
@@ -32,14 +32,14 @@ static REFRESH: Statement = Statement::new(
      returning 1",
 );
 
-static LOCK_NAMESPACE: Statement = Statement::new(
+static LOCK_NAMESPACE: Statement = Statement::repeatable(
     "lock_namespace",
     "select from namespace where id = $1 for no key update",
 );
 
 /// `$1` namespace, `$2` name, `$3` parent, `$4` now, `$5` most ancestors. Whether the
 /// worker would be an ancestor of itself.
-static WOULD_CYCLE: Statement = Statement::new(
+static WOULD_CYCLE: Statement = Statement::repeatable(
     "would_cycle",
     "with recursive ancestor (name, depth) as (
         select $3::bytea, 1
@@ -54,7 +54,7 @@ static WOULD_CYCLE: Statement = Statement::new(
 );
 
 /// As [`REFRESH`], whatever the parent.
-static REGISTER: Statement = Statement::new(
+static REGISTER: Statement = Statement::repeatable(
     "register_worker",
     "insert into worker (namespace_id, name, parent, mode, data, heard, expires)
      values ($1, $2, $3, $4, $5, $6, $7)
@@ -63,7 +63,7 @@ static REGISTER: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` name, `$3` now.
-static UNREGISTER: Statement = Statement::new(
+static UNREGISTER: Statement = Statement::once(
     "unregister_worker",
     "with gone as (
         delete from worker where namespace_id = $1 and name = $2 returning expires
@@ -78,7 +78,7 @@ macro_rules! worker_columns {
 }
 
 /// `$1` namespace, `$2` name, `$3` now.
-static WORKER: Statement = Statement::new(
+static WORKER: Statement = Statement::repeatable(
     "worker",
     concat!(
         "select ",
@@ -90,7 +90,7 @@ static WORKER: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` now.
-static WORKERS: Statement = Statement::new(
+static WORKERS: Statement = Statement::repeatable(
     "workers",
     concat!(
         "select ",
@@ -101,7 +101,7 @@ static WORKERS: Statement = Statement::new(
 );
 
 /// `$1` namespace, `$2` now, `$3` parent.
-static CHILDREN: Statement = Statement::new(
+static CHILDREN: Statement = Statement::repeatable(
     "children",
     concat!(
         "select ",
@@ -122,30 +122,35 @@ impl Postgres {
     ) -> Result<Registered> {
         let namespace = row::signed(namespace.get());
         let name = beat.worker.as_str().as_bytes();
-        let parent = beat.parent.as_ref().map(|parent| parent.as_str().as_bytes());
+        let parent = beat
+            .parent
+            .as_ref()
+            .map(|parent| parent.as_str().as_bytes());
         let mode = beat.mode.as_bytes();
         let data = beat.data.as_deref();
         let expires = now.after(beat.lifetime).as_micros();
         let now = now.as_micros();
-        let values: [&(dyn ToSql + Sync); 7] =
-            [&namespace, &name, &parent, &mode, &data, &now, &expires];
-        if !self.pool.query(&REFRESH, &values).await?.is_empty() {
+        let values: &[&(dyn ToSql + Sync); 7] =
+            &[&namespace, &name, &parent, &mode, &data, &now, &expires];
+        if !self.pool.query(&REFRESH, values).await?.is_empty() {
             return Ok(Registered::Yes);
         }
         let ancestors_max = row::bounded(WORKER_ANCESTORS_MAX);
+        let look: &[&(dyn ToSql + Sync); 5] = &[&namespace, &name, &parent, &now, &ancestors_max];
+        let namespace = &namespace;
         self.pool
-            .transaction(async |transaction| {
-                let locked = transaction.query(&LOCK_NAMESPACE, &[&namespace]).await?;
-                locked.first().ok_or(Error::Gone(Kind::Namespace))?;
-                let look: [&(dyn ToSql + Sync); 5] =
-                    [&namespace, &name, &parent, &now, &ancestors_max];
-                for row in transaction.query(&WOULD_CYCLE, &look).await? {
-                    if get::<Option<bool>>(&row, 0)? == Some(true) {
-                        return Ok(Registered::ParentCycle);
+            .transaction("register_worker", Repeat::Safe, |transaction| {
+                Box::pin(async move {
+                    let locked = transaction.query(&LOCK_NAMESPACE, &[namespace]).await?;
+                    locked.first().ok_or(Error::Gone(Kind::Namespace))?;
+                    for row in transaction.query(&WOULD_CYCLE, look).await? {
+                        if get::<Option<bool>>(&row, 0)? == Some(true) {
+                            return Ok(Registered::ParentCycle);
+                        }
                     }
-                }
-                transaction.query(&REGISTER, &values).await?;
-                Ok(Registered::Yes)
+                    transaction.query(&REGISTER, values).await?;
+                    Ok(Registered::Yes)
+                })
             })
             .await
     }
@@ -158,7 +163,8 @@ impl Postgres {
         worker: &WorkerName,
     ) -> Result<bool> {
         let name = worker.as_str().as_bytes();
-        let params: [&(dyn ToSql + Sync); 3] = [&row::signed(namespace.get()), &name, &now.as_micros()];
+        let params: [&(dyn ToSql + Sync); 3] =
+            [&row::signed(namespace.get()), &name, &now.as_micros()];
         let rows = self.pool.query(&UNREGISTER, &params).await?;
         get(rows.first().ok_or(Error::Gone(Kind::Namespace))?, 0)
     }
@@ -171,7 +177,8 @@ impl Postgres {
         worker: &WorkerName,
     ) -> Result<Option<Worker>> {
         let name = worker.as_str().as_bytes();
-        let params: [&(dyn ToSql + Sync); 3] = [&row::signed(namespace.get()), &name, &now.as_micros()];
+        let params: [&(dyn ToSql + Sync); 3] =
+            [&row::signed(namespace.get()), &name, &now.as_micros()];
         let rows = self.pool.query(&WORKER, &params).await?;
         Ok(listed(&rows)?.into_iter().next())
     }
@@ -188,7 +195,9 @@ impl Postgres {
             WorkerSelection::All => self.pool.query(&WORKERS, &[&namespace, &now]).await?,
             WorkerSelection::ChildrenOf(parent) => {
                 let parent = parent.as_str().as_bytes();
-                self.pool.query(&CHILDREN, &[&namespace, &now, &parent]).await?
+                self.pool
+                    .query(&CHILDREN, &[&namespace, &now, &parent])
+                    .await?
             }
         };
         listed(&rows)
