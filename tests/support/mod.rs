@@ -3,13 +3,18 @@
 
 #![allow(dead_code, reason = "no suite uses all of it")]
 
+pub mod postgres;
 pub mod value;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use coordinated::{
-    backend::{Backend, Retention, memory::Memory},
+    backend::{
+        Backend, Retention,
+        memory::Memory,
+        postgres::{Options, Postgres, Statements},
+    },
     cache::Cache,
     clock::ManualClock,
     jobserver::{Answered, JobServer, Session, Settings},
@@ -35,6 +40,32 @@ pub fn settings() -> Settings {
 pub struct World<B> {
     pub server: Arc<JobServer<B, ManualClock>>,
     pub clock: Arc<ManualClock>,
+    /// Where a PostgreSQL backend keeps everything; gone with this.
+    pub schema: Option<postgres::Schema>,
+}
+
+/// A PostgreSQL backend on this schema, as one daemon has it.
+pub async fn on_schema(schema: &postgres::Schema, retention: Retention) -> Postgres {
+    let options = Options {
+        connection: schema.connection().to_owned(),
+        schema: schema.name().parse().unwrap(),
+        connections_max: 8,
+        statements: Statements::Cached,
+        retention,
+        random: fastrand::Rng::with_seed(1),
+    };
+    Postgres::connect(options).await.unwrap()
+}
+
+impl World<Postgres> {
+    /// On PostgreSQL in a schema of its own, with a cache of so many entries.
+    pub async fn postgres(cache_entries: usize) -> World<Postgres> {
+        let schema = postgres::schema().await;
+        let backend = on_schema(&schema, Retention::default()).await;
+        let mut world = World::on(backend, cache_entries, settings()).await;
+        world.schema = Some(schema);
+        world
+    }
 }
 
 impl World<Memory> {
@@ -63,6 +94,7 @@ impl<B: Backend> World<B> {
         World {
             server: Arc::new(server),
             clock,
+            schema: None,
         }
     }
 
