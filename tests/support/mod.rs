@@ -13,7 +13,7 @@ use coordinated::{
     backend::{
         Backend, Retention,
         memory::Memory,
-        postgres::{Options, Postgres, Statements},
+        postgres::{InProgress, Options, Postgres, Statements},
     },
     cache::Cache,
     clock::ManualClock,
@@ -42,6 +42,8 @@ pub struct World<B> {
     pub clock: Arc<ManualClock>,
     /// Where a PostgreSQL backend keeps everything; gone with this.
     pub schema: Option<postgres::Schema>,
+    /// The calls on the database that are in progress; none where there is no database.
+    pub in_progress: InProgress,
 }
 
 /// A PostgreSQL backend on this schema, as one daemon has it.
@@ -62,8 +64,9 @@ impl World<Postgres> {
     pub async fn postgres(cache_entries: usize) -> World<Postgres> {
         let schema = postgres::schema().await;
         let backend = on_schema(&schema, Retention::default()).await;
+        let in_progress = backend.in_progress();
         let mut world = World::on(backend, cache_entries, settings()).await;
-        world.schema = Some(schema);
+        (world.schema, world.in_progress) = (Some(schema), in_progress);
         world
     }
 }
@@ -95,6 +98,7 @@ impl<B: Backend> World<B> {
             server: Arc::new(server),
             clock,
             schema: None,
+            in_progress: InProgress::default(),
         }
     }
 
@@ -104,6 +108,7 @@ impl<B: Backend> World<B> {
             server: self.server.clone(),
             session: self.server.open(),
             leave: CancellationToken::new(),
+            in_progress: self.in_progress.clone(),
             id: 0,
         }
     }
@@ -120,6 +125,7 @@ pub struct Client<B> {
     session: Session,
     /// Ends waits, as a hang-up does.
     pub leave: CancellationToken,
+    pub in_progress: InProgress,
     id: u64,
 }
 

@@ -333,7 +333,8 @@ impl ClaimStatement<'_> {
         let mut found = Found {
             given: self.asked.iter().map(|_| Vec::new()).collect(),
             exhausted: Vec::new(),
-            is_empty: picked < row::bounded(self.total()),
+            // With `max_running`, it may be room that there is too little of.
+            is_empty: self.known.options.max_running == 0 && picked < row::bounded(self.total()),
         };
         let mut exhausted_bytes = 0usize;
         for row in rows {

@@ -49,6 +49,7 @@ use self::{
     statement::Statement, sweep::Untold, target::Target,
 };
 pub use self::{
+    pool::InProgress,
     schema::{Migrated, SchemaError, SchemaName},
     statement::Statements,
     target::BadTarget,
@@ -149,6 +150,12 @@ impl Postgres {
             boards: Boards::default(),
             untold: Untold::default(),
         })
+    }
+
+    /// How many calls on the database are in progress, now and whenever it is asked.
+    #[must_use]
+    pub fn in_progress(&self) -> InProgress {
+        self.pool.in_progress()
     }
 
     /// Brings the tables to the version of this daemon, and does nothing else.

@@ -24,7 +24,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -67,6 +67,33 @@ pub(super) struct Pool {
     /// Whether the last attempt to reach the database failed.
     is_down: AtomicBool,
     random: Mutex<fastrand::Rng>,
+    in_progress: InProgress,
+}
+
+/// How many calls of one daemon on the database are in progress.
+#[derive(Debug, Clone, Default)]
+pub struct InProgress(Arc<AtomicUsize>);
+
+impl InProgress {
+    /// The number of calls that wait for a connection or for an answer.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) -> Begun<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Begun(self)
+    }
+}
+
+/// A call that is in progress until this is dropped.
+struct Begun<'a>(&'a InProgress);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pool {
@@ -95,7 +122,13 @@ impl Pool {
             types: Mutex::default(),
             is_down: AtomicBool::new(false),
             random: Mutex::new(random),
+            in_progress: InProgress::default(),
         }
+    }
+
+    /// How many calls are in progress, now and whenever it is asked.
+    pub(super) fn in_progress(&self) -> InProgress {
+        self.in_progress.clone()
     }
 
     /// Runs one statement, which is a transaction of its own, and gives its rows. Tries
@@ -111,6 +144,7 @@ impl Pool {
         statement: &'static Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
+        let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, statement.name, statement.repeat);
         let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
         loop {
@@ -143,6 +177,7 @@ impl Pool {
             true => Repeat::Safe,
             false => Repeat::Never,
         };
+        let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, name, repeat);
         let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
         loop {
@@ -172,6 +207,7 @@ impl Pool {
     where
         F: for<'a> Fn(&'a Transaction<'p>) -> Work<'a, T> + Send + Sync,
     {
+        let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, name, repeat);
         let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
         loop {

@@ -97,7 +97,7 @@ macro_rules! matching {
                 where shelf_id = (select shelf_id from source) and status = 5 and $9::boolean
                     and key >= coalesce($2::bytea, '') and key is distinct from $2::bytea
                 order by key limit $3::bigint)
-            ) some
+            ) found
             order by key limit $3::bigint
         )"
     };
