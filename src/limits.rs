@@ -247,6 +247,31 @@ pub const DATABASE_PAUSE_MIN: Duration = Duration::from_millis(2);
 /// Longest pause before a statement is tried again.
 pub const DATABASE_PAUSE_MAX: Duration = Duration::from_millis(250);
 
+/// Specs whose options a daemon on PostgreSQL remembers.
+pub const KNOWN_SPECS_MAX: usize = 10_000;
+
+/// How often a call on PostgreSQL begins anew because the spec was changed meanwhile.
+pub const STALE_ROUNDS_MAX: usize = 16;
+
+/// Leases, and delays, that one statement writes down as ended.
+pub const EXPIRE_BATCH_MAX: usize = 1_000;
+
+/// Such statements that one claim waits for.
+pub const EXPIRE_ROUNDS_MAX: usize = 10;
+
+/// Units that one statement adds.
+pub const PUT_BATCH_MAX: usize = 10_000;
+
+/// Age at which a daemon on PostgreSQL looks anew which specs have work.
+pub const BOARD_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// How far the clocks of two daemons on one database, and the time a call takes, may set
+/// them apart. A lease closer to its end than this may have ended for another daemon.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);
+
+/// Counts of a shelf that are worth making one of.
+pub const FOLD_ROWS_MIN: i64 = 64;
+
 const _: () = assert!(CBOR_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
 const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LARGE_FRAME_BYTES_MIN <= READ_AHEAD_BYTES_MAX);

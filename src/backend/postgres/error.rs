@@ -286,3 +286,11 @@ impl StdError for Shared {
         self.0.source()
     }
 }
+
+/// The call kept meeting others; the client may send it again.
+pub(super) fn contended(what: &'static str) -> Error {
+    Error::Unavailable {
+        retryable: true,
+        source: what.into(),
+    }
+}

@@ -1,37 +1,65 @@
 //! Everything in PostgreSQL; any number of daemons may share one database.
 //!
+//! One row per unit is the state machine, and each transition is one conditional change
+//! of it; `attempt` is the log of the attempts that are over. Nothing that decides
+//! anything lives in a daemon: what one remembers (options of specs, the board) saves
+//! round trips, and every statement that depends on it says what it depends on. Every
+//! call takes the time from its caller; what has ended by then is over for whoever
+//! looks, whether or not it has been written down. The order in which rows are locked
+//! is in `migrations/0001_init.sql`.
+//!
 //! | file | what it is for |
 //! |------|----------------|
 //! | `target.rs`, `tls.rs`, `connector.rs` | which database, and the way to it |
 //! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
+//! | `pipeline.rs` | a transaction in one round trip |
 //! | `statement.rs` | a statement's text and name, and whether it may run twice |
 //! | `batch.rs` | many calls, few statements |
 //! | `error.rs` | what a failure means |
 //! | `schema.rs` | the tables' versions |
 //! | `dbclock.rs` | the database's time |
 //! | `listen.rs` | hints to and from other daemons |
+//! | `calls.rs` | the trait, a line for each method |
+//! | the others | the methods, by subject: their SQL beside the code that maps its rows |
 //!
 //! Tasks of its own, which end when the backend is dropped, keep the clock right and carry
 //! hints.
 
-#![allow(
-    dead_code,
-    reason = "the methods of the backend, which use all of it, come next"
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "claims and updates are to go through it next")
 )]
-
 mod batch;
+mod board;
+mod calls;
+mod chain;
+mod change;
+mod claim;
 mod connector;
 mod dbclock;
 mod error;
 mod lease;
 mod listen;
+mod locks;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for claims from specs with max_running")
+)]
+mod pipeline;
 mod pool;
+mod put;
+mod remove;
+mod row;
 mod schema;
+mod specs;
 mod statement;
+mod sweep;
 mod target;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod units;
+mod workers;
 
 use std::{
     env, fmt,
@@ -41,19 +69,19 @@ use std::{
 use tokio::task::JoinSet;
 
 use self::{
-    connector::Connector, listen::Exchange, pool::Pool, schema::MIGRATIONS, statement::Statement,
-    target::Target,
+    board::Boards, connector::Connector, listen::Exchange, pool::Pool, schema::MIGRATIONS,
+    specs::Directory, statement::Statement, sweep::Untold, target::Target,
 };
 pub use self::{
+    pool::InProgress,
     schema::{Migrated, SchemaError, SchemaName},
     statement::Statements,
     target::BadTarget,
     tls::BadTls,
 };
 use crate::{
-    backend::{Error, Hints, Retention},
+    backend::{Error, Retention},
     clock::{Clock, SyncedClock},
-    model::NamespaceId,
 };
 
 /// The oldest server whose SQL is enough, as `server_version_num` tells it.
@@ -119,6 +147,9 @@ pub enum StartError {
 pub struct Postgres {
     pool: Arc<Pool>,
     retention: Retention,
+    directory: Directory,
+    boards: Arc<Boards>,
+    untold: Untold,
     exchange: Arc<Exchange>,
     /// Aborted when this is dropped.
     tasks: Mutex<JoinSet<()>>,
@@ -153,13 +184,17 @@ impl Postgres {
                 return Err(StartError::SearchPath(options.schema.to_string()));
             }
         }
-        let exchange = Arc::new(Exchange::default());
+        let boards = Arc::new(Boards::default());
+        let exchange = Arc::new(Exchange::new(boards.clone()));
         let mut tasks = JoinSet::new();
         let channel = options.schema.to_string();
         tasks.spawn(listen::carry(options.direct()?, channel, exchange.clone()));
         Ok(Postgres {
             pool,
             retention: options.retention,
+            directory: Directory::default(),
+            boards,
+            untold: Untold::default(),
             exchange,
             tasks: Mutex::new(tasks),
         })
@@ -176,14 +211,10 @@ impl Postgres {
         Ok(clock)
     }
 
-    /// Tells the other daemons that something may have become available.
-    fn announce(&self, namespace: NamespaceId) {
-        self.exchange.outgoing.give(namespace);
-    }
-
-    /// What the other daemons tell.
-    fn hints(&self) -> Option<Arc<Hints>> {
-        Some(self.exchange.incoming.clone())
+    /// How many calls on the database are in progress, now and whenever it is asked.
+    #[must_use]
+    pub fn in_progress(&self) -> InProgress {
+        self.pool.in_progress()
     }
 
     /// Brings the tables to the version of this daemon, and does nothing else.

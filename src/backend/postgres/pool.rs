@@ -24,7 +24,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -67,6 +67,33 @@ pub(super) struct Pool {
     /// Whether the last attempt to reach the database failed.
     is_down: AtomicBool,
     random: Mutex<fastrand::Rng>,
+    pub(super) in_progress: InProgress,
+}
+
+/// How many calls of one daemon on the database are in progress.
+#[derive(Debug, Clone, Default)]
+pub struct InProgress(Arc<AtomicUsize>);
+
+impl InProgress {
+    /// The number of calls that wait for a connection or for an answer.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn begin(&self) -> Begun<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Begun(self)
+    }
+}
+
+/// A call that is in progress until this is dropped.
+pub(super) struct Begun<'a>(&'a InProgress);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pool {
@@ -95,7 +122,13 @@ impl Pool {
             types: Mutex::default(),
             is_down: AtomicBool::new(false),
             random: Mutex::new(random),
+            in_progress: InProgress::default(),
         }
+    }
+
+    /// How many calls are in progress, now and whenever it is asked.
+    pub(super) fn in_progress(&self) -> InProgress {
+        self.in_progress.clone()
     }
 
     /// Runs one statement, which is a transaction of its own, and gives its rows. Tries
@@ -111,43 +144,12 @@ impl Pool {
         statement: &'static Statement,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
+        let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, statement.name, statement.repeat);
         let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
         loop {
             let outcome = match self.lease(give_up.as_mut()).await {
                 Ok(lease) => lease.query(statement, params).await,
-                Err(failure) => Err(failure),
-            };
-            match outcome {
-                Ok(rows) => return Ok(rows),
-                Err(failure) => attempts.failed(failure, give_up.as_mut()).await?,
-            }
-        }
-    }
-
-    /// Runs statements in one transaction and one round trip, and gives the rows of each.
-    /// They are sent together, so none can depend in the daemon on what an earlier one
-    /// gave. Tries again what is safe to try again; what may be repeated after the
-    /// connection was lost is what all of them may.
-    ///
-    /// # Errors
-    /// As [`query`](Pool::query), of the first statement that failed; then none of them
-    /// has done anything.
-    pub(super) async fn pipeline(
-        &self,
-        name: &'static str,
-        steps: &[(&'static Statement, Params<'_>)],
-    ) -> Result<Vec<Vec<Row>>> {
-        let is_safe = |step: &(&Statement, _)| step.0.repeat == Repeat::Safe;
-        let repeat = match steps.iter().all(is_safe) {
-            true => Repeat::Safe,
-            false => Repeat::Never,
-        };
-        let mut attempts = Attempts::new(self, name, repeat);
-        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
-        loop {
-            let outcome = match self.lease(give_up.as_mut()).await {
-                Ok(lease) => lease.pipeline(name, steps).await,
                 Err(failure) => Err(failure),
             };
             match outcome {
@@ -172,6 +174,7 @@ impl Pool {
     where
         F: for<'a> Fn(&'a Transaction<'p>) -> Work<'a, T> + Send + Sync,
     {
+        let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, name, repeat);
         let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
         loop {
@@ -194,7 +197,7 @@ impl Pool {
     }
 
     /// A connection, if one can be had before `give_up`.
-    async fn lease(&self, give_up: Pin<&mut Sleep>) -> Result<Lease<'_>, Failure> {
+    pub(super) async fn lease(&self, give_up: Pin<&mut Sleep>) -> Result<Lease<'_>, Failure> {
         let connection = tokio::select! {
             biased;
             connection = self.connections.get() => connection,
@@ -249,7 +252,7 @@ impl Pool {
 }
 
 /// The attempts at one call.
-struct Attempts<'p> {
+pub(super) struct Attempts<'p> {
     pool: &'p Pool,
     name: &'static str,
     repeat: Repeat,
@@ -257,7 +260,7 @@ struct Attempts<'p> {
 }
 
 impl<'p> Attempts<'p> {
-    fn new(pool: &'p Pool, name: &'static str, repeat: Repeat) -> Attempts<'p> {
+    pub(super) fn new(pool: &'p Pool, name: &'static str, repeat: Repeat) -> Attempts<'p> {
         Attempts {
             pool,
             name,
@@ -267,7 +270,11 @@ impl<'p> Attempts<'p> {
     }
 
     /// Waits a little if the call may be tried again, or else says what the caller is told.
-    async fn failed(&mut self, failure: Failure, give_up: Pin<&mut Sleep>) -> Result<()> {
+    pub(super) async fn failed(
+        &mut self,
+        failure: Failure,
+        give_up: Pin<&mut Sleep>,
+    ) -> Result<()> {
         let statement = self.name;
         self.note_outage(&failure);
         if failure.may_repeat(self.repeat) && self.failed < DATABASE_RETRIES_MAX {

@@ -17,7 +17,7 @@ use tracing::info;
 use super::connector::Connector;
 
 /// The files, the first one first.
-pub(super) const MIGRATIONS: &[&str] = &[];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_init.sql")];
 
 /// How often daemons that make the schema at the same time may get in each other's way.
 const ROUNDS_MAX: usize = 20;

@@ -7,7 +7,7 @@ use super::{
     pool, support,
 };
 use crate::{
-    backend::Retention,
+    backend::{Backend as _, Retention},
     clock::{Clock, ManualClock, SyncedClock, SystemClock, Timestamp},
     model::NamespaceId,
 };
