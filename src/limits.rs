@@ -218,6 +218,29 @@ pub const DATABASE_CONNECT_MAX: Duration = Duration::from_secs(2);
 /// Most times that one call is tried again after a failure that may pass.
 pub const DATABASE_RETRIES_MAX: u32 = 10;
 
+/// How often the database's clock is looked at.
+pub const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Looks at the database's clock each time, of which the quickest counts.
+pub const CLOCK_LOOKS: usize = 3;
+
+/// Shortest time between two notifications of the same daemon.
+pub const NOTIFY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often those who wait for work look for it without having been told of any, in case
+/// a notification was lost.
+pub const SAFETY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// First pause before the lost connection for notifications is made again; each further
+/// one doubles it.
+pub const LISTEN_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// Longest pause before the lost connection for notifications is made again.
+pub const LISTEN_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Most calls that wait for a batch of statements, of all kinds together.
+pub const BATCH_CALLS_MAX: usize = 65_536;
+
 /// First pause before a statement is tried again; each further one doubles it.
 pub const DATABASE_PAUSE_MIN: Duration = Duration::from_millis(2);
 
@@ -238,6 +261,15 @@ pub const EXPIRE_ROUNDS_MAX: usize = 10;
 
 /// Units that one statement adds.
 pub const PUT_BATCH_MAX: usize = 10_000;
+
+/// Larger additions do not share a statement with others.
+pub const SHARED_UNITS_MAX: usize = 1_000;
+
+/// Most time between calls that share a statement, which has one time for all of them.
+pub const SHARED_WITHIN: Duration = Duration::from_millis(100);
+
+/// Statements that change units of one spec at the same time.
+pub const CHANGE_LANES: u64 = 2;
 
 /// Age at which a daemon on PostgreSQL looks anew which specs have work.
 pub const BOARD_AGE_MAX: Duration = Duration::from_millis(100);

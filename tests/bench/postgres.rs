@@ -120,7 +120,10 @@ async fn main() {
     }
     let schema = support::postgres::schema().await;
     let daemon = Arc::new(support::on_schema(&schema, Retention::default()).await);
-    let namespace = daemon.namespace(&NamespaceName::new("").unwrap()).await.unwrap();
+    let namespace = daemon
+        .namespace(&NamespaceName::new("").unwrap())
+        .await
+        .unwrap();
     let definition = serde_cbor::to_vec(&map([("name", text("s"))])).unwrap();
     let spec = NewSpec::read(&definition).unwrap();
     let spec = daemon.put_spec(namespace, &spec).await.unwrap();

@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use super::{
-    Postgres,
+    Store,
     row::{self, get},
     specs::{KNOWN_COLUMNS, Known, known, known_columns},
     statement::Statement,
@@ -104,6 +104,16 @@ impl Boards {
             .looking
             .values_mut()
             .for_each(|meanwhile| meanwhile.is_stale = true);
+    }
+
+    /// Notes that anything may have changed in one namespace.
+    pub(super) fn invalidate(&self, namespace: NamespaceId) {
+        let mut state = self.state();
+        state.generation += 1;
+        state.views.remove(&namespace);
+        if let Some(meanwhile) = state.looking.get_mut(&namespace) {
+            meanwhile.is_stale = true;
+        }
     }
 
     /// Which changes there have been so far.
@@ -242,7 +252,7 @@ impl View {
     }
 }
 
-impl Postgres {
+impl Store {
     /// [`Backend::board`](crate::backend::Backend::board).
     pub(super) async fn current_board(
         &self,

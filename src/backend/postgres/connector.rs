@@ -1,10 +1,18 @@
 //! Makes connections.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+};
 
 use deadpool_postgres::Connect;
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, Connection, Error, NoTls, Socket, config::SslMode};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, Error, NoTls, Notification, Socket, config::SslMode,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
@@ -45,6 +53,37 @@ impl Connector {
             }
         }
     }
+
+    /// A connection that passes notifications to `hear`.
+    pub(super) async fn connect_listening(
+        &self,
+        hear: impl FnMut(Notification) + Send + 'static,
+    ) -> Result<Listening, Error> {
+        let (client, task) = match &self.tls {
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                (client, tokio::spawn(listen(connection, hear)))
+            }
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                (client, tokio::spawn(listen(connection, hear)))
+            }
+        };
+        Ok(Listening { client, task })
+    }
+}
+
+/// A connection that listens, closed when this is dropped.
+pub(super) struct Listening {
+    pub(super) client: Client,
+    /// Ends with the connection, and says why.
+    pub(super) task: JoinHandle<Result<(), Error>>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Connect for Connector {
@@ -65,4 +104,19 @@ where
         let error = &error as &dyn std::error::Error;
         debug!(error, "connection to the database ended");
     }
+}
+
+async fn listen<T>(
+    mut connection: Connection<Socket, T>,
+    mut hear: impl FnMut(Notification),
+) -> Result<(), Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(notification) = message? {
+            hear(notification);
+        }
+    }
+    Ok(())
 }

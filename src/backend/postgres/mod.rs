@@ -13,19 +13,28 @@
 //! | `target.rs`, `tls.rs`, `connector.rs` | which database, and the way to it |
 //! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
 //! | `statement.rs` | a statement's text and name, and whether it may run twice |
+//! | `batch.rs` | many calls, few statements |
 //! | `error.rs` | what a failure means |
 //! | `schema.rs` | the tables' versions |
-//! | `calls.rs` | the trait, a line for each method |
+//! | `dbclock.rs` | the database's time |
+//! | `listen.rs` | hints to and from other daemons |
+//! | `calls.rs` | the trait, a line for each method; which calls share statements |
 //! | the others | the methods, by subject: their SQL beside the code that maps its rows |
+//!
+//! Tasks of its own, which end when the backend is dropped, keep the clock right and carry
+//! hints.
 
+mod batch;
 mod board;
 mod calls;
 mod chain;
 mod change;
 mod claim;
 mod connector;
+mod dbclock;
 mod error;
 mod lease;
+mod listen;
 mod locks;
 mod pool;
 mod put;
@@ -42,11 +51,25 @@ mod tls;
 mod units;
 mod workers;
 
-use std::env;
+use std::{
+    env, fmt,
+    sync::{Arc, Mutex},
+};
+
+use tokio::task::JoinSet;
 
 use self::{
-    board::Boards, connector::Connector, pool::Pool, schema::MIGRATIONS, specs::Directory,
-    statement::Statement, sweep::Untold, target::Target,
+    batch::Batcher,
+    board::Boards,
+    calls::{Adding, Changing, Claiming},
+    connector::Connector,
+    listen::Exchange,
+    pool::Pool,
+    schema::MIGRATIONS,
+    specs::Directory,
+    statement::Statement,
+    sweep::Untold,
+    target::Target,
 };
 pub use self::{
     pool::InProgress,
@@ -55,17 +78,22 @@ pub use self::{
     target::BadTarget,
     tls::BadTls,
 };
-use crate::backend::{Error, Retention};
+use crate::{
+    backend::{Error, Retention},
+    clock::{Clock, SyncedClock},
+};
 
 /// The oldest server whose SQL is enough, as `server_version_num` tells it.
 const SERVER_VERSION_MIN: i32 = 130_000;
 
 /// What an operator says of the database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// How to connect: a URL or `key=value` pairs, completed from the environment. May
     /// hold a password.
     pub connection: String,
+    /// The same without a pooler in between, if there is one in the other.
+    pub direct: Option<String>,
     /// The schema that holds all tables.
     pub schema: SchemaName,
     /// Most connections that are open at once.
@@ -76,6 +104,15 @@ pub struct Options {
     pub retention: Retention,
     /// What the lengths of pauses are drawn from.
     pub random: fastrand::Rng,
+}
+
+/// Nothing of how to get in.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the database cannot be used.
@@ -105,12 +142,31 @@ pub enum StartError {
 }
 
 /// The PostgreSQL backend.
-#[derive(Debug)]
 pub struct Postgres {
-    pool: Pool,
+    store: Arc<Store>,
+    claims: Batcher<Claiming>,
+    changes: Batcher<Changing>,
+    additions: Batcher<Adding>,
+    exchange: Arc<Exchange>,
+    /// Aborted when this is dropped.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What carries calls out.
+#[derive(Debug)]
+struct Store {
+    pool: Arc<Pool>,
     retention: Retention,
     directory: Directory,
-    boards: Boards,
+    boards: Arc<Boards>,
     untold: Untold,
 }
 
@@ -126,14 +182,14 @@ impl Postgres {
     /// # Errors
     /// [`StartError`]; no message of it holds a password.
     pub async fn connect(options: Options) -> Result<Postgres, StartError> {
-        let connector = options.connector()?;
-        schema::migrate(&connector, &options.schema, MIGRATIONS).await?;
-        let pool = Pool::new(
+        Postgres::migrate(&options).await?;
+        let connector = options.connector(&options.connection)?;
+        let pool = Arc::new(Pool::new(
             connector,
             options.connections_max,
             options.statements,
-            options.random,
-        );
+            options.random.clone(),
+        ));
         let session = pool.query(&SESSION, &[]).await?;
         for row in session {
             if row.get::<_, i32>(2) < SERVER_VERSION_MIN {
@@ -143,19 +199,43 @@ impl Postgres {
                 return Err(StartError::SearchPath(options.schema.to_string()));
             }
         }
-        Ok(Postgres {
+        let boards = Arc::<Boards>::default();
+        let exchange = Arc::new(Exchange::new(boards.clone()));
+        let mut tasks = JoinSet::new();
+        let channel = options.schema.to_string();
+        tasks.spawn(listen::carry(options.direct()?, channel, exchange.clone()));
+        let store = Arc::new(Store {
             pool,
             retention: options.retention,
             directory: Directory::default(),
-            boards: Boards::default(),
+            boards,
             untold: Untold::default(),
+        });
+        Ok(Postgres {
+            claims: Batcher::new(Claiming(store.clone())),
+            changes: Batcher::new(Changing(store.clone())),
+            additions: Batcher::new(Adding(store.clone())),
+            store,
+            exchange,
+            tasks: Mutex::new(tasks),
         })
     }
 
     /// How many calls on the database are in progress, now and whenever it is asked.
     #[must_use]
     pub fn in_progress(&self) -> InProgress {
-        self.pool.in_progress()
+        self.store.pool.in_progress()
+    }
+
+    /// The database's clock, as told by `local` and kept right for as long as this lives.
+    ///
+    /// # Errors
+    /// [`StartError::Database`] if it does not answer.
+    pub async fn clock<C: Clock>(&self, local: C) -> Result<Arc<SyncedClock<C>>, StartError> {
+        let clock = Arc::new(dbclock::started(&self.store.pool, local).await?);
+        let mut tasks = self.tasks.lock().expect("spawning does not panic");
+        tasks.spawn(dbclock::keep_right(self.store.pool.clone(), clock.clone()));
+        Ok(clock)
     }
 
     /// Brings the tables to the version of this daemon, and does nothing else.
@@ -163,14 +243,19 @@ impl Postgres {
     /// # Errors
     /// [`StartError`]; no message of it holds a password.
     pub async fn migrate(options: &Options) -> Result<Migrated, StartError> {
-        let connector = options.connector()?;
+        let connector = options.direct()?;
         Ok(schema::migrate(&connector, &options.schema, MIGRATIONS).await?)
     }
 }
 
 impl Options {
-    fn connector(&self) -> Result<Connector, StartError> {
-        let target = Target::parse(&self.connection, |name| env::var_os(name))?;
+    /// How to connect where a session has to last.
+    fn direct(&self) -> Result<Connector, StartError> {
+        self.connector(self.direct.as_ref().unwrap_or(&self.connection))
+    }
+
+    fn connector(&self, connection: &str) -> Result<Connector, StartError> {
+        let target = Target::parse(connection, |name| env::var_os(name))?;
         Ok(Connector::new(&target, self.schema.as_str())?)
     }
 }

@@ -1,7 +1,7 @@
 //! Taking units away: deleted, or archived because retention says so.
 
 use super::{
-    Postgres,
+    Store,
     pool::Params,
     row::{self, get, unexpected},
     statement::Statement,
@@ -137,7 +137,7 @@ static ARCHIVE: Statement = Statement::once(
     select count(*) from gone",
 );
 
-impl Postgres {
+impl Store {
     /// [`Backend::delete_units`](crate::backend::Backend::delete_units).
     pub(super) async fn delete(
         &self,

@@ -13,7 +13,10 @@ use std::{
 
 use tokio_postgres::config::{Config, Host, SslMode};
 
-use crate::limits::{DATABASE_CONNECT_MAX, STATEMENT_TIME_MAX, TRANSACTION_IDLE_MAX};
+use crate::limits::{
+    DATABASE_CONNECT_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, STATEMENT_TIME_MAX,
+    TRANSACTION_IDLE_MAX,
+};
 
 /// Where PostgreSQL's sockets are if nobody says: Debian's place, then everybody else's.
 const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
@@ -109,6 +112,10 @@ impl Target {
             TRANSACTION_IDLE_MAX.as_millis(),
         );
         config.options(options);
+        // A server that is gone without a word is noticed as soon as a client is.
+        config.keepalives_idle(KEEPALIVE_IDLE);
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+        config.keepalives_retries(KEEPALIVE_PROBES);
         config
     }
 }

@@ -3,6 +3,7 @@
 #[path = "../../../../tests/support/postgres.rs"]
 mod support;
 
+mod daemons;
 mod pool;
 mod schema;
 
