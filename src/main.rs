@@ -62,8 +62,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         }
         (None, Some(options)) => {
             let postgres = Postgres::connect(options).await?;
-            let _clock = postgres.clock(SystemClock::default()).await?;
-            bail!("this build has no PostgreSQL backend yet")
+            let clock = postgres.clock(SystemClock::default()).await?;
+            daemon::run(config, postgres, clock, "postgres").await
         }
         (Some(Task::Migrate), None) => {
             bail!("there is nothing to migrate without --backend postgres://…")

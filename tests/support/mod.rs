@@ -50,6 +50,7 @@ pub struct World<B> {
 pub async fn on_schema(schema: &postgres::Schema, retention: Retention) -> Postgres {
     let options = Options {
         connection: schema.connection().to_owned(),
+        direct: None,
         schema: schema.name().parse().unwrap(),
         connections_max: 8,
         statements: Statements::Cached,

@@ -1,10 +1,8 @@
 //! A connection in use, and what is done on it.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::Mutex,
-    task::Poll,
+    future::Future,
+    sync::{Arc, Mutex},
 };
 
 use deadpool_postgres::Object;
@@ -27,9 +25,6 @@ const HELD: &str = "nothing panics while this is locked";
 /// Parameters with their types, for statements that are not prepared.
 type Typed<'a> = Vec<(&'a (dyn tokio_postgres::types::ToSql + Sync), Type)>;
 
-/// What one statement of a pipeline gives.
-type Step<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, tokio_postgres::Error>> + Send + 'a>>;
-
 /// A connection in use, which goes back to the pool when this is dropped.
 pub(super) struct Lease<'p> {
     pool: &'p Pool,
@@ -37,7 +32,7 @@ pub(super) struct Lease<'p> {
     connection: Option<Object>,
     /// Whether to close the connection instead: a transaction may be open on it, or it is
     /// in a state that nobody knows.
-    close: bool,
+    pub(super) close: bool,
 }
 
 impl Drop for Lease<'_> {
@@ -72,18 +67,6 @@ impl<'p> Lease<'p> {
         outcome
     }
 
-    /// Runs statements in one transaction, all sent at once.
-    pub(super) async fn pipeline(
-        mut self,
-        name: &'static str,
-        steps: &[(&'static Statement, Params<'_>)],
-    ) -> Result<Vec<Vec<Row>>, Failure> {
-        self.close = true;
-        let outcome = pipeline(self.pool, self.connection(), name, steps).await;
-        self.ended(&outcome);
-        outcome
-    }
-
     /// Begins a transaction.
     pub(super) async fn begin(mut self, name: &'static str) -> Result<Transaction<'p>, Failure> {
         self.close = true;
@@ -104,13 +87,13 @@ impl<'p> Lease<'p> {
         .await
     }
 
-    fn connection(&self) -> &Object {
+    pub(super) fn connection(&self) -> &Object {
         let connection = self.connection.as_ref();
         connection.expect("it is taken only when this is dropped")
     }
 
     /// Decides what becomes of the connection, now that its transaction is over.
-    fn ended<T>(&mut self, outcome: &Result<T, Failure>) {
+    pub(super) fn ended<T>(&mut self, outcome: &Result<T, Failure>) {
         self.close = match outcome {
             Ok(_) => {
                 self.pool.note_answer();
@@ -195,6 +178,12 @@ impl Run for Pool {
     }
 }
 
+impl Run for Arc<Pool> {
+    async fn run(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
+        self.query(statement, params).await
+    }
+}
+
 impl Run for Transaction<'_> {
     async fn run(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
         self.query(statement, params).await
@@ -229,14 +218,14 @@ async fn run(
 }
 
 /// A statement in the form in which it is sent.
-enum Sendable {
+pub(super) enum Sendable {
     Prepared(tokio_postgres::Statement),
-    Typed(std::sync::Arc<[Type]>),
+    Typed(Arc<[Type]>),
 }
 
 impl Sendable {
     /// What fails here has had no effect.
-    async fn make(
+    pub(super) async fn make(
         pool: &Pool,
         connection: &Object,
         statement: &'static Statement,
@@ -257,7 +246,7 @@ impl Sendable {
     }
 
     /// Sent when first polled.
-    async fn send(
+    pub(super) async fn send(
         &self,
         connection: &Object,
         statement: &'static Statement,
@@ -281,7 +270,7 @@ impl Sendable {
 }
 
 /// The outcome, or that there was none in time.
-async fn answered<T>(
+pub(super) async fn answered<T>(
     name: &'static str,
     outcome: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
@@ -289,59 +278,4 @@ async fn answered<T>(
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::lost(name, None)),
     }
-}
-
-async fn pipeline(
-    pool: &Pool,
-    connection: &Object,
-    name: &'static str,
-    steps: &[(&'static Statement, Params<'_>)],
-) -> Result<Vec<Vec<Row>>, Failure> {
-    let mut sendables = Vec::with_capacity(steps.len());
-    for (statement, _) in steps {
-        sendables.push(answered(name, Sendable::make(pool, connection, statement)).await?);
-    }
-    if connection.is_closed() {
-        return Err(Failure::unsent(name, None));
-    }
-    let around = |sql: &'static str| -> Step<'_> {
-        Box::pin(async move { connection.batch_execute(sql).await.map(|()| Vec::new()) })
-    };
-    let mut all = vec![around("begin")];
-    for (sendable, (statement, params)) in sendables.iter().zip(steps) {
-        all.push(Box::pin(sendable.send(connection, statement, params)));
-    }
-    all.push(around("commit"));
-    // All are awaited: the first that failed is the reason, the others' errors follow
-    // from it.
-    let outcomes = answered(name, async { Ok(together(all).await) }).await?;
-    let names = steps.iter().map(|(statement, _)| statement.name);
-    let names = std::iter::once(name).chain(names).chain([name]);
-    let mut rows = Vec::with_capacity(outcomes.len());
-    for (outcome, name) in outcomes.into_iter().zip(names) {
-        rows.push(outcome.map_err(|error| Failure::of(name, error))?);
-    }
-    rows.pop(); // what `commit` gave
-    rows.remove(0); // what `begin` gave
-    Ok(rows)
-}
-
-/// Polls all, first in order, until each is ready.
-async fn together<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
-    let mut ready: Vec<Option<T>> = futures.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        for (future, ready) in futures.iter_mut().zip(&mut ready) {
-            if ready.is_none()
-                && let Poll::Ready(outcome) = future.as_mut().poll(context)
-            {
-                *ready = Some(outcome);
-            }
-        }
-        match ready.iter().all(Option::is_some) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
-    ready.into_iter().flatten().collect()
 }

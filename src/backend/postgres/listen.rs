@@ -34,12 +34,12 @@ const NOTIFY: &str = "select pg_notify($1, namespace::text) from unnest($2::int8
 /// Hints to and from other daemons.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    /// What this daemon believes, and has to look at anew when others tell of something.
-    boards: Arc<Boards>,
-    /// From others.
+    /// From others, for those who wait for work.
     pub(super) incoming: Arc<Hints>,
     /// To others.
     pub(super) outgoing: Hints,
+    /// What is remembered of what others may have changed.
+    boards: Arc<Boards>,
 }
 
 impl Exchange {
@@ -48,6 +48,19 @@ impl Exchange {
             boards,
             ..Exchange::default()
         }
+    }
+
+    /// Another daemon made something available.
+    fn heard(&self, namespace: NamespaceId) {
+        // First, or whoever is woken would look at what was there before.
+        self.boards.invalidate(namespace);
+        self.incoming.give(namespace);
+    }
+
+    /// Other daemons may have made anything available.
+    fn may_have_missed(&self) {
+        self.boards.invalidate_all();
+        self.incoming.give_all();
     }
 }
 
@@ -86,20 +99,17 @@ fn note(error: &(dyn StdError + 'static), was_lost: bool) {
 async fn listen(
     connector: &Connector,
     channel: &str,
-    exchange: &Exchange,
+    exchange: &Arc<Exchange>,
 ) -> Result<Listening, tokio_postgres::Error> {
     let own = Arc::new(AtomicI32::new(0));
     let hear = {
-        let (incoming, own) = (exchange.incoming.clone(), own.clone());
-        let boards = exchange.boards.clone();
+        let (exchange, own) = (exchange.clone(), own.clone());
         move |notification: Notification| {
             // Those who wait here were told before the others were.
             if notification.process_id() != own.load(Ordering::Relaxed)
                 && let Ok(namespace) = notification.payload().parse()
             {
-                let namespace = NamespaceId::new(namespace);
-                boards.invalidate(namespace);
-                incoming.give(namespace);
+                exchange.heard(NamespaceId::new(namespace));
             }
         }
     };
@@ -110,8 +120,7 @@ async fn listen(
     let settings = format!("set synchronous_commit to off; listen {channel}");
     client.batch_execute(&settings).await?;
     // What they told before was not heard.
-    exchange.boards.invalidate_all();
-    exchange.incoming.give_all();
+    exchange.may_have_missed();
     Ok(listening)
 }
 

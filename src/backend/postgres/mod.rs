@@ -12,6 +12,7 @@
 //! |------|----------------|
 //! | `target.rs`, `tls.rs`, `connector.rs` | which database, and the way to it |
 //! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
+//! | `pipeline.rs` | a transaction in one round trip |
 //! | `statement.rs` | a statement's text and name, and whether it may run twice |
 //! | `batch.rs` | many calls, few statements |
 //! | `error.rs` | what a failure means |
@@ -36,6 +37,7 @@ mod error;
 mod lease;
 mod listen;
 mod locks;
+mod pipeline;
 mod pool;
 mod put;
 mod remove;

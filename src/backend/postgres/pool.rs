@@ -67,7 +67,7 @@ pub(super) struct Pool {
     /// Whether the last attempt to reach the database failed.
     is_down: AtomicBool,
     random: Mutex<fastrand::Rng>,
-    in_progress: InProgress,
+    pub(super) in_progress: InProgress,
 }
 
 /// How many calls of one daemon on the database are in progress.
@@ -81,7 +81,7 @@ impl InProgress {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn begin(&self) -> Begun<'_> {
+    pub(super) fn begin(&self) -> Begun<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Begun(self)
     }
@@ -165,39 +165,6 @@ impl Pool {
         }
     }
 
-    /// Runs statements in one transaction and one round trip, and gives the rows of each.
-    /// They are sent together, so none can depend in the daemon on what an earlier one
-    /// gave. Tries again what is safe to try again; what may be repeated after the
-    /// connection was lost is what all of them may.
-    ///
-    /// # Errors
-    /// As [`query`](Pool::query), of the first statement that failed; then none of them
-    /// has done anything.
-    pub(super) async fn pipeline(
-        &self,
-        name: &'static str,
-        steps: &[(&'static Statement, Params<'_>)],
-    ) -> Result<Vec<Vec<Row>>> {
-        let is_safe = |step: &(&Statement, _)| step.0.repeat == Repeat::Safe;
-        let repeat = match steps.iter().all(is_safe) {
-            true => Repeat::Safe,
-            false => Repeat::Never,
-        };
-        let _begun = self.in_progress.begin();
-        let mut attempts = Attempts::new(self, name, repeat);
-        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
-        loop {
-            let outcome = match self.lease(give_up.as_mut()).await {
-                Ok(lease) => lease.pipeline(name, steps).await,
-                Err(failure) => Err(failure),
-            };
-            match outcome {
-                Ok(rows) => return Ok(rows),
-                Err(failure) => attempts.failed(failure, give_up.as_mut()).await?,
-            }
-        }
-    }
-
     /// Runs `work` in one transaction on one connection, and commits if it gives `Ok`.
     /// `work` is run again from its beginning if the transaction was rolled back for a
     /// reason that may pass; if it is not known whether it was, `repeat` decides.
@@ -236,7 +203,7 @@ impl Pool {
     }
 
     /// A connection, if one can be had before `give_up`.
-    async fn lease(&self, give_up: Pin<&mut Sleep>) -> Result<Lease<'_>, Failure> {
+    pub(super) async fn lease(&self, give_up: Pin<&mut Sleep>) -> Result<Lease<'_>, Failure> {
         let connection = tokio::select! {
             biased;
             connection = self.connections.get() => connection,
@@ -291,7 +258,7 @@ impl Pool {
 }
 
 /// The attempts at one call.
-struct Attempts<'p> {
+pub(super) struct Attempts<'p> {
     pool: &'p Pool,
     name: &'static str,
     repeat: Repeat,
@@ -299,7 +266,7 @@ struct Attempts<'p> {
 }
 
 impl<'p> Attempts<'p> {
-    fn new(pool: &'p Pool, name: &'static str, repeat: Repeat) -> Attempts<'p> {
+    pub(super) fn new(pool: &'p Pool, name: &'static str, repeat: Repeat) -> Attempts<'p> {
         Attempts {
             pool,
             name,
@@ -309,7 +276,11 @@ impl<'p> Attempts<'p> {
     }
 
     /// Waits a little if the call may be tried again, or else says what the caller is told.
-    async fn failed(&mut self, failure: Failure, give_up: Pin<&mut Sleep>) -> Result<()> {
+    pub(super) async fn failed(
+        &mut self,
+        failure: Failure,
+        give_up: Pin<&mut Sleep>,
+    ) -> Result<()> {
         let statement = self.name;
         self.note_outage(&failure);
         if failure.may_repeat(self.repeat) && self.failed < DATABASE_RETRIES_MAX {

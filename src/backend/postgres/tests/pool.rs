@@ -15,11 +15,6 @@ use crate::backend::{Error, Kind, Result};
 
 const PID: Statement = Statement::repeatable("pid", "select pg_backend_pid()");
 const ADD: Statement = Statement::once("add", "insert into item (name) values ($1) returning id");
-const PUT: Statement = Statement::repeatable(
-    "put",
-    "insert into item (name) values ($1) on conflict (name) do update set name = excluded.name
-     returning id",
-);
 const WAIT_AND_ADD: Statement = Statement::once(
     "wait_and_add",
     "insert into item (name) select $1 from (select pg_sleep(30)) as slept",
