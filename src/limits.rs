@@ -262,6 +262,15 @@ pub const EXPIRE_ROUNDS_MAX: usize = 10;
 /// Units that one statement adds.
 pub const PUT_BATCH_MAX: usize = 10_000;
 
+/// Larger additions do not share a statement with others.
+pub const SHARED_UNITS_MAX: usize = 1_000;
+
+/// Most time between calls that share a statement, which has one time for all of them.
+pub const SHARED_WITHIN: Duration = Duration::from_millis(100);
+
+/// Statements that change units of one spec at the same time.
+pub const CHANGE_LANES: u64 = 2;
+
 /// Age at which a daemon on PostgreSQL looks anew which specs have work.
 pub const BOARD_AGE_MAX: Duration = Duration::from_millis(100);
 

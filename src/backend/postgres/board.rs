@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::Semaphore;
 
 use super::{
-    Postgres,
+    Store,
     row::{self, get},
     specs::{KNOWN_COLUMNS, Known, known, known_columns},
     statement::Statement,
@@ -252,7 +252,7 @@ impl View {
     }
 }
 
-impl Postgres {
+impl Store {
     /// [`Backend::board`](crate::backend::Backend::board).
     pub(super) async fn current_board(
         &self,

@@ -1,8 +1,10 @@
-//! The backend's methods, a line for each; what they do is in the files by subject.
+//! The backend's methods, a line for each; what they do is in the files by subject. And
+//! which calls share statements: claims from one spec, changes of one spec's units (in a
+//! few lanes, so that one commit need not wait for another), additions to one spec.
 
 use std::sync::Arc;
 
-use super::{Postgres, claim::Asked};
+use super::{Postgres, Store, batch::Batch, change::Asked as AskedChange, claim::Asked};
 use crate::{
     backend::{
         ActiveAttempt, Backend, Board, Changed, Claim, Claims, Conflict, Hints, LockConflict,
@@ -10,6 +12,10 @@ use crate::{
         WorkerSelection,
     },
     clock::Timestamp,
+    limits::{
+        CHANGE_BATCH_MAX, CHANGE_LANES, CLAIM_UNITS_MAX, PUT_BATCH_MAX, SHARED_UNITS_MAX,
+        SHARED_WITHIN,
+    },
     model::{
         Heartbeat, HeldUnit, LockPath, NamespaceId, NamespaceName, NewSpec, NewUnit,
         PriorityChange, SpecChange, SpecId, Unit, UnitCounts, UnitId, Worker, WorkerName,
@@ -18,11 +24,11 @@ use crate::{
 
 impl Backend for Postgres {
     async fn namespace(&self, name: &NamespaceName) -> Result<NamespaceId> {
-        self.find_or_make_namespace(name).await
+        self.store.find_or_make_namespace(name).await
     }
 
     async fn find_spec(&self, namespace: NamespaceId, name: &str) -> Result<Option<SpecId>> {
-        self.find_spec_id(namespace, name).await
+        self.store.find_spec_id(namespace, name).await
     }
 
     async fn active_attempts(
@@ -31,15 +37,15 @@ impl Backend for Postgres {
         spec: SpecId,
         keys: &[&[u8]],
     ) -> Result<Vec<Option<ActiveAttempt>>> {
-        self.active(spec, keys).await
+        self.store.active(spec, keys).await
     }
 
     async fn put_spec(&self, namespace: NamespaceId, spec: &NewSpec) -> Result<SpecId> {
-        self.put_one_spec(namespace, spec).await
+        self.store.put_one_spec(namespace, spec).await
     }
 
     async fn spec(&self, spec: SpecId) -> Result<Spec> {
-        self.one_spec(spec).await
+        self.store.one_spec(spec).await
     }
 
     async fn specs(
@@ -48,7 +54,7 @@ impl Backend for Postgres {
         start: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Spec>> {
-        self.page_of_specs(namespace, start, limit).await
+        self.store.page_of_specs(namespace, start, limit).await
     }
 
     async fn change_spec(
@@ -57,19 +63,19 @@ impl Backend for Postgres {
         spec: SpecId,
         change: &SpecChange,
     ) -> Result<bool> {
-        self.change_one_spec(spec, change).await
+        self.store.change_one_spec(spec, change).await
     }
 
     async fn delete_spec(&self, spec: SpecId) -> Result<()> {
-        self.delete_one_spec(spec).await
+        self.store.delete_one_spec(spec).await
     }
 
     async fn delete_specs(&self, namespace: NamespaceId) -> Result<u64> {
-        self.delete_all_specs(namespace).await
+        self.store.delete_all_specs(namespace).await
     }
 
     async fn board(&self, now: Timestamp, namespace: NamespaceId) -> Result<Board> {
-        self.current_board(now, namespace).await
+        self.store.current_board(now, namespace).await
     }
 
     async fn put_units(
@@ -78,7 +84,12 @@ impl Backend for Postgres {
         spec: SpecId,
         units: &[NewUnit],
     ) -> Result<Vec<UnitId>> {
-        self.put_all(now, spec, units).await
+        if units.len() > SHARED_UNITS_MAX {
+            return self.store.put_all(spec, &stamped(now, units)).await;
+        }
+        let _begun = self.store.pool.begin();
+        let units = units.to_vec();
+        self.additions.call(spec, Addition { now, units }).await
     }
 
     async fn units(
@@ -87,7 +98,7 @@ impl Backend for Postgres {
         spec: SpecId,
         keys: &[&[u8]],
     ) -> Result<Vec<Option<Unit>>> {
-        self.show(now, spec, keys).await
+        self.store.show(now, spec, keys).await
     }
 
     async fn page_units(
@@ -96,11 +107,11 @@ impl Backend for Postgres {
         spec: SpecId,
         page: UnitPage<'_>,
     ) -> Result<Vec<Unit>> {
-        self.page(now, spec, page).await
+        self.store.page(now, spec, page).await
     }
 
     async fn count_units(&self, now: Timestamp, spec: SpecId) -> Result<UnitCounts> {
-        self.count(now, spec).await
+        self.store.count(now, spec).await
     }
 
     async fn prioritize_units(
@@ -110,7 +121,7 @@ impl Backend for Postgres {
         keys: &[&[u8]],
         change: PriorityChange,
     ) -> Result<()> {
-        self.prioritize(spec, keys, change).await
+        self.store.prioritize(spec, keys, change).await
     }
 
     async fn delete_units(
@@ -119,7 +130,7 @@ impl Backend for Postgres {
         spec: SpecId,
         selection: UnitSelection<'_>,
     ) -> Result<u64> {
-        self.delete(now, spec, selection).await
+        self.store.delete(now, spec, selection).await
     }
 
     async fn archive(
@@ -128,13 +139,12 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         specs: Option<&[&str]>,
     ) -> Result<()> {
-        self.archive_specs(now, namespace, specs).await
+        self.store.archive_specs(now, namespace, specs).await
     }
 
     async fn claim(&self, now: Timestamp, claim: &Claim) -> Result<Claims> {
-        let asked = [Asked::new(now, claim)];
-        let mut claims = self.claim_all(claim.spec, &asked).await?;
-        Ok(claims.pop().unwrap_or_default())
+        let _begun = self.store.pool.begin();
+        self.claims.call(claim.spec, Asked::new(now, claim)).await
     }
 
     async fn change_units(
@@ -143,7 +153,14 @@ impl Backend for Postgres {
         spec: SpecId,
         changes: Vec<UnitChange>,
     ) -> Result<Vec<Result<Changed, Conflict>>> {
-        self.change_all(now, spec, &changes).await
+        let _begun = self.store.pool.begin();
+        let lane = changes
+            .first()
+            .map_or(0, |change| change.unit.get() % CHANGE_LANES);
+        let call = changes
+            .into_iter()
+            .map(|change| AskedChange { now, change });
+        self.changes.call((spec, lane), call.collect()).await?
     }
 
     async fn held_units(
@@ -152,7 +169,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         workers: &[WorkerName],
     ) -> Result<Vec<HeldUnit>> {
-        self.held(now, namespace, workers).await
+        self.store.held(now, namespace, workers).await
     }
 
     async fn heartbeat(
@@ -161,7 +178,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         beat: &Heartbeat,
     ) -> Result<Registered> {
-        self.beat(now, namespace, beat).await
+        self.store.beat(now, namespace, beat).await
     }
 
     async fn unregister(
@@ -170,7 +187,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         worker: &WorkerName,
     ) -> Result<bool> {
-        self.forget_worker(now, namespace, worker).await
+        self.store.forget_worker(now, namespace, worker).await
     }
 
     async fn worker(
@@ -179,7 +196,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         worker: &WorkerName,
     ) -> Result<Option<Worker>> {
-        self.find_worker(now, namespace, worker).await
+        self.store.find_worker(now, namespace, worker).await
     }
 
     async fn workers(
@@ -188,7 +205,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         which: WorkerSelection<'_>,
     ) -> Result<Vec<Worker>> {
-        self.list_workers(now, namespace, which).await
+        self.store.list_workers(now, namespace, which).await
     }
 
     async fn lock(
@@ -197,7 +214,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         request: LockRequest<'_>,
     ) -> Result<Result<(), LockConflict>> {
-        self.lock_all(now, namespace, &request).await
+        self.store.lock_all(now, namespace, &request).await
     }
 
     async fn lock_some(
@@ -206,7 +223,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         request: LockRequest<'_>,
     ) -> Result<Vec<bool>> {
-        self.lock_free(now, namespace, &request).await
+        self.store.lock_free(now, namespace, &request).await
     }
 
     async fn renew_locks(
@@ -215,7 +232,7 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         request: LockRequest<'_>,
     ) -> Result<Result<(), LockConflict>> {
-        self.renew(now, namespace, &request).await
+        self.store.renew(now, namespace, &request).await
     }
 
     async fn unlock(
@@ -225,7 +242,7 @@ impl Backend for Postgres {
         owner: &WorkerName,
         paths: &[LockPath],
     ) -> Result<Result<(), LockConflict>> {
-        self.give_up(now, namespace, owner, paths).await
+        self.store.give_up(now, namespace, owner, paths).await
     }
 
     async fn lock_owners(
@@ -234,19 +251,19 @@ impl Backend for Postgres {
         namespace: NamespaceId,
         paths: &[LockPath],
     ) -> Result<Vec<Option<WorkerName>>> {
-        self.holders(now, namespace, paths).await
+        self.store.holders(now, namespace, paths).await
     }
 
     async fn drop_locks(&self, namespace: NamespaceId, below: &LockPath) -> Result<()> {
-        self.drop_below(namespace, below).await
+        self.store.drop_below(namespace, below).await
     }
 
     async fn sweep(&self, now: Timestamp, steps_max: usize) -> Result<Swept> {
-        self.sweep_some(now, steps_max).await
+        self.store.sweep_some(now, steps_max).await
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>> {
-        self.earliest_due().await
+        self.store.earliest_due().await
     }
 
     fn announce(&self, namespace: NamespaceId) {
@@ -256,4 +273,119 @@ impl Backend for Postgres {
     fn hints(&self) -> Option<Arc<Hints>> {
         Some(self.exchange.incoming.clone())
     }
+}
+
+/// Bytes that weigh as much in a batch as one change or one unit.
+const HEAVY_BYTES: usize = 4 << 10;
+
+/// Whether calls of these times may share a statement, which has one time.
+fn is_near(one: Timestamp, other: Timestamp) -> bool {
+    one.since(other).max(other.since(one)) <= SHARED_WITHIN
+}
+
+/// Claims from one spec.
+pub(super) struct Claiming(pub(super) Arc<Store>);
+
+impl Batch for Claiming {
+    type Lane = SpecId;
+    type Call = Asked;
+    type Answer = Claims;
+
+    const NAME: &'static str = "claims";
+    const WEIGHT_MAX: usize = CLAIM_UNITS_MAX;
+
+    fn weight(&self, call: &Asked) -> usize {
+        call.units_max
+    }
+
+    fn fits(&self, batch: &[Asked], next: &Asked) -> bool {
+        batch.iter().all(|asked| is_near(asked.now, next.now))
+    }
+
+    async fn run(&self, spec: &SpecId, calls: &[Asked]) -> Result<Vec<Claims>> {
+        self.0.claim_all(*spec, calls).await
+    }
+}
+
+/// Changes of one spec's units.
+pub(super) struct Changing(pub(super) Arc<Store>);
+
+impl Batch for Changing {
+    type Lane = (SpecId, u64);
+    type Call = Vec<AskedChange>;
+    type Answer = Result<Vec<Result<Changed, Conflict>>>;
+
+    const NAME: &'static str = "changes";
+    const WEIGHT_MAX: usize = CHANGE_BATCH_MAX;
+
+    fn weight(&self, call: &Vec<AskedChange>) -> usize {
+        let bytes = call.iter().flat_map(|asked| &asked.change.data);
+        let bytes: usize = bytes.map(|data| data.len()).sum();
+        call.len() + bytes / HEAVY_BYTES
+    }
+
+    /// No unit twice in one statement.
+    fn fits(&self, batch: &[Vec<AskedChange>], next: &Vec<AskedChange>) -> bool {
+        let other = |asked: &AskedChange| {
+            let differs = |next: &AskedChange| {
+                asked.change.unit != next.change.unit && is_near(asked.now, next.now)
+            };
+            next.iter().all(differs)
+        };
+        batch.iter().flatten().all(other)
+    }
+
+    async fn run(
+        &self,
+        lane: &(SpecId, u64),
+        calls: &[Vec<AskedChange>],
+    ) -> Result<Vec<Self::Answer>> {
+        let all: Vec<&AskedChange> = calls.iter().flatten().collect();
+        let mut made = self.0.change_all(lane.0, &all).await?.into_iter();
+        let answers = calls
+            .iter()
+            .map(|call| made.by_ref().take(call.len()).collect());
+        Ok(answers.collect())
+    }
+}
+
+/// Units that are added by one call.
+pub(super) struct Addition {
+    now: Timestamp,
+    units: Vec<NewUnit>,
+}
+
+/// Additions to one spec.
+pub(super) struct Adding(pub(super) Arc<Store>);
+
+impl Batch for Adding {
+    type Lane = SpecId;
+    type Call = Addition;
+    type Answer = Vec<UnitId>;
+
+    const NAME: &'static str = "additions";
+    const WEIGHT_MAX: usize = PUT_BATCH_MAX;
+
+    fn weight(&self, call: &Addition) -> usize {
+        let bytes: usize = call.units.iter().map(|unit| unit.data.len()).sum();
+        call.units.len() + bytes / HEAVY_BYTES
+    }
+
+    fn fits(&self, batch: &[Addition], next: &Addition) -> bool {
+        batch.iter().all(|addition| is_near(addition.now, next.now))
+    }
+
+    async fn run(&self, spec: &SpecId, calls: &[Addition]) -> Result<Vec<Vec<UnitId>>> {
+        let all = calls.iter().flat_map(|call| stamped(call.now, &call.units));
+        let all: Vec<(Timestamp, &NewUnit)> = all.collect();
+        let mut ids = self.0.put_all(*spec, &all).await?.into_iter();
+        let answers = calls
+            .iter()
+            .map(|call| ids.by_ref().take(call.units.len()).collect());
+        Ok(answers.collect())
+    }
+}
+
+fn stamped(now: Timestamp, units: &[NewUnit]) -> Vec<(Timestamp, &NewUnit)> {
+    units.iter().map(|unit| (now, unit)).collect()
 }

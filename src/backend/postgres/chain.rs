@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Postgres,
-    change::{Change, LOCK_SPEC, Verdict, finishes},
+    Store,
+    change::{Asked, Change, LOCK_SPEC, Verdict, finishes},
     lease::Transaction,
     put::PutStatement,
     row::{self, get},
@@ -14,7 +14,7 @@ use super::{
     statement::{Repeat, Statement},
 };
 use crate::{
-    backend::{ActiveAttempt, Result, UnitChange},
+    backend::{ActiveAttempt, Result},
     clock::Timestamp,
     model::{NewUnit, Priority, RawData, SpecId, UnitId, chained_units},
 };
@@ -48,6 +48,7 @@ static STANDING: Statement = Statement::repeatable(
 /// A chained unit.
 #[derive(Debug)]
 struct Link {
+    now: Timestamp,
     unit: NewUnit,
     /// Whether it has the priority of the unit that leads to it.
     inherits: bool,
@@ -56,9 +57,8 @@ struct Link {
 }
 
 /// What the changes of one statement lead to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Chains {
-    now: Timestamp,
     links: Vec<Link>,
     /// By change, the data that was read to find out.
     expected: HashMap<usize, RawData>,
@@ -88,22 +88,13 @@ impl Columns<'_> {
 }
 
 impl Chains {
-    /// No units.
-    pub(super) fn none(now: Timestamp) -> Chains {
-        Chains {
-            now,
-            links: Vec::new(),
-            expected: HashMap::new(),
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.links.is_empty()
     }
 
     /// When the first of those that are delayed may be claimed.
     pub(super) fn earliest(&self) -> Option<Timestamp> {
-        earliest(self.now, self.links.iter().map(|link| &link.unit))
+        earliest(self.links.iter().map(|link| (link.now, &link.unit)))
     }
 
     /// How many units a change leads to.
@@ -129,7 +120,7 @@ impl Chains {
                 .map(|link| (!link.inherits).then(|| link.unit.priority.get()))
                 .collect(),
             not_before: links()
-                .map(|link| not_before(self.now, &link.unit))
+                .map(|link| not_before(link.now, &link.unit))
                 .collect(),
             changes: links().map(|link| row::bounded(link.change) + 1).collect(),
         }
@@ -138,24 +129,24 @@ impl Chains {
     /// The units that the changes which were made lead to.
     fn of_made(
         &self,
-        changes: &[UnitChange],
+        changes: &[&Asked],
         verdicts: &[Verdict],
         priorities: &HashMap<UnitId, Priority>,
-    ) -> Vec<NewUnit> {
+    ) -> Vec<(Timestamp, NewUnit)> {
         let is_made = |link: &&Link| matches!(verdicts.get(link.change), Some(Verdict::Made(_)));
         let links = self.links.iter().filter(is_made).map(|link| {
             let mut unit = link.unit.clone();
-            let source = changes.get(link.change).map(|change| change.unit);
+            let source = changes.get(link.change).map(|asked| asked.change.unit);
             let priority = source.and_then(|source| priorities.get(&source));
             if let (true, Some(priority)) = (link.inherits, priority) {
                 unit.priority = *priority;
             }
-            unit
+            (link.now, unit)
         });
         links.collect()
     }
 
-    fn read(&mut self, change: usize, data: &[u8], known: &Known) {
+    fn read(&mut self, now: Timestamp, change: usize, data: &[u8], known: &Known) {
         let one = Priority::new(1.0).expect("finite");
         let units = chained_units(data, Priority::ZERO, |bad| {
             tracing::warn!(spec = %known.name, "skipped an item of a unit's output");
@@ -169,6 +160,7 @@ impl Chains {
         };
         self.links
             .extend(units.into_iter().zip(others).map(|(unit, other)| Link {
+                now,
                 inherits: unit.priority != other.priority,
                 unit,
                 change,
@@ -178,13 +170,10 @@ impl Chains {
 
 /// When the first of those of these units that are delayed may be claimed.
 pub(super) fn earliest<'a>(
-    now: Timestamp,
-    units: impl Iterator<Item = &'a NewUnit>,
+    units: impl Iterator<Item = (Timestamp, &'a NewUnit)>,
 ) -> Option<Timestamp> {
-    let delays = units
-        .map(|unit| unit.delay)
-        .filter(|delay| !delay.is_zero());
-    delays.min().map(|delay| now.after(delay))
+    let delayed = units.filter(|(_, unit)| !unit.delay.is_zero());
+    delayed.map(|(now, unit)| now.after(unit.delay)).min()
 }
 
 /// When a unit that is added now may be claimed; `None` is at any time.
@@ -192,15 +181,10 @@ pub(super) fn not_before(now: Timestamp, unit: &NewUnit) -> Option<i64> {
     (!unit.delay.is_zero()).then(|| now.after(unit.delay).as_micros())
 }
 
-impl Postgres {
+impl Store {
     /// What the changes that finish a unit lead to, if the spec's output goes anywhere.
-    pub(super) async fn read_chains(
-        &self,
-        now: Timestamp,
-        known: &Known,
-        changes: &[UnitChange],
-    ) -> Result<Chains> {
-        let mut chains = Chains::none(now);
+    pub(super) async fn read_chains(&self, known: &Known, changes: &[&Asked]) -> Result<Chains> {
+        let mut chains = Chains::default();
         if known.options.then.is_none() {
             return Ok(chains);
         }
@@ -208,21 +192,23 @@ impl Postgres {
             changes
                 .iter()
                 .enumerate()
-                .filter(|(_, c)| finishes(&c.effect))
+                .filter(|(_, c)| finishes(&c.change.effect))
         };
-        let without = finishing().filter(|(_, change)| change.data.is_none());
-        let unread: Vec<i64> = without.map(|(_, c)| row::signed(c.unit.get())).collect();
+        let without = finishing().filter(|(_, asked)| asked.change.data.is_none());
+        let unread: Vec<i64> = without
+            .map(|(_, c)| row::signed(c.change.unit.get()))
+            .collect();
         let mut shown = HashMap::new();
         if !unread.is_empty() {
             for row in self.pool.query(&SHOWN, &[&unread]).await? {
                 shown.insert(row::unit_id(&row, 0)?, row::data(&row, 1)?);
             }
         }
-        for (index, change) in finishing() {
-            if let Some(data) = &change.data {
-                chains.read(index, data, known);
-            } else if let Some(data) = shown.remove(&change.unit) {
-                chains.read(index, &data, known);
+        for (index, asked) in finishing() {
+            if let Some(data) = &asked.change.data {
+                chains.read(asked.now, index, data, known);
+            } else if let Some(data) = shown.remove(&asked.change.unit) {
+                chains.read(asked.now, index, &data, known);
                 chains.expected.insert(index, data);
             }
         }
@@ -233,15 +219,17 @@ impl Postgres {
     /// named by the output, and no row changes twice in a statement.
     pub(super) async fn change_within(
         &self,
-        now: Timestamp,
         known: &Known,
-        changes: &[UnitChange],
+        changes: &[&Asked],
         chains: &Chains,
     ) -> Result<Option<Vec<Verdict>>> {
         let spec = &row::signed(known.id.get());
-        let units: &Vec<i64> = &changes.iter().map(|c| row::signed(c.unit.get())).collect();
+        let units: &Vec<i64> = &changes
+            .iter()
+            .map(|c| row::signed(c.change.unit.get()))
+            .collect();
         let keys = &chains.columns().keys;
-        let statement = &Change::new(self, now, known, changes, chains);
+        let statement = &Change::new(self, known, changes, chains);
         let retention = self.retention;
         self.pool
             .transaction("change_within", Repeat::Never, |transaction| {
@@ -259,7 +247,8 @@ impl Postgres {
                         return Ok(None);
                     };
                     let links = chains.of_made(changes, &verdicts, &priorities);
-                    let put = PutStatement::new(now, known.id, &links, retention);
+                    let linked: Vec<_> = links.iter().map(|(now, unit)| (*now, unit)).collect();
+                    let put = PutStatement::new(known.id, &linked, retention);
                     put.run(transaction).await?;
                     for row in transaction.query(&STANDING, &[units]).await? {
                         stand(&row, known.id, &mut verdicts)?;

@@ -10,8 +10,9 @@ use std::collections::HashSet;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Postgres,
+    Store,
     chain::Chains,
+    error::{contended, shared},
     lease::Run,
     row::{self, get, unexpected},
     specs::Known,
@@ -60,6 +61,13 @@ pub(super) static LOCK_SPEC: Statement = Statement::repeatable(
     "select from spec where id = $1 and version = $2 for no key update",
 );
 
+/// A change and the time of the call that asks for it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) now: Timestamp,
+    pub(super) change: UnitChange,
+}
+
 /// What came of one change.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -86,21 +94,29 @@ pub(super) fn finishes(effect: &Effect) -> bool {
     matches!(effect, Effect::Finish | Effect::Start(Outcome::Finished))
 }
 
-impl Postgres {
-    /// [`Backend::change_units`](crate::backend::Backend::change_units).
+impl Store {
+    /// [`Backend::change_units`](crate::backend::Backend::change_units), for several calls
+    /// in order.
     pub(super) async fn change_all(
         &self,
-        now: Timestamp,
         spec: SpecId,
-        changes: &[UnitChange],
-    ) -> Result<Vec<Result<Changed, Conflict>>> {
+        changes: &[&Asked],
+    ) -> Result<Vec<Result<Result<Changed, Conflict>>>> {
         let mut answers = Vec::with_capacity(changes.len());
         if changes.is_empty() {
             self.known(spec).await?;
         }
         while answers.len() < changes.len() {
             let wave = distinct(&changes[answers.len()..]);
-            self.change_distinct(now, spec, wave, &mut answers).await?;
+            match self.change_distinct(spec, wave, &mut answers).await {
+                Ok(()) => {}
+                Err(error) if answers.is_empty() => return Err(error),
+                Err(error) => {
+                    // Those before are made, and are not to be made again.
+                    let error = shared(error);
+                    answers.resize_with(changes.len(), || Err(error()));
+                }
+            }
         }
         Ok(answers)
     }
@@ -108,67 +124,49 @@ impl Postgres {
     /// Changes units that are all different, and appends what came of it.
     async fn change_distinct(
         &self,
-        now: Timestamp,
         spec: SpecId,
-        changes: &[UnitChange],
-        answers: &mut Vec<Result<Changed, Conflict>>,
+        changes: &[&Asked],
+        answers: &mut Vec<Result<Result<Changed, Conflict>>>,
     ) -> Result<()> {
         for _ in 0..STALE_ROUNDS_MAX {
             let known = self.known(spec).await?;
-            let chains = self.read_chains(now, &known, changes).await?;
+            let chains = self.read_chains(&known, changes).await?;
             let is_own = known.options.then.as_ref() == Some(&known.name);
             let verdicts = if is_own && !chains.is_empty() {
-                self.change_within(now, &known, changes, &chains).await?
+                self.change_within(&known, changes, &chains).await?
             } else {
-                let statement = Change::new(self, now, &known, changes, &chains);
-                statement.run(&self.pool, None).await?
+                let statement = Change::new(self, &known, changes, &chains);
+                statement.run(&*self.pool, None).await?
             };
             let Some(verdicts) = verdicts else {
                 self.directory.forget(spec);
                 continue;
             };
-            for ((index, change), verdict) in changes.iter().enumerate().zip(verdicts) {
+            for ((index, asked), verdict) in changes.iter().enumerate().zip(verdicts) {
                 let verdict = match verdict {
-                    Verdict::NeedsRoom => self.change_guarded(now, spec, change).await?,
-                    verdict => verdict,
+                    Verdict::NeedsRoom => self.change_guarded(spec, asked).await,
+                    verdict => Ok(verdict),
                 };
-                answers.push(match verdict {
-                    Verdict::Made(made) => {
-                        self.note(&known, &made);
-                        let count = chains.count(index);
-                        let target = made.target.filter(|_| count > 0);
-                        if let Some(target) = target {
-                            self.boards.added(target, chains.earliest());
-                        }
-                        Ok(Changed {
-                            active: made.active,
-                            chained: target.map(|target| (target, count)),
-                        })
-                    }
-                    Verdict::Refused(conflict) => Err(conflict),
-                    Verdict::NeedsRoom => return Err(unexpected("answer")),
+                let answer = verdict.and_then(|verdict| match verdict {
+                    Verdict::Made(made) => Ok(Ok(self.note(&known, made, &chains, index))),
+                    Verdict::Refused(conflict) => Ok(Err(conflict)),
+                    Verdict::NeedsRoom => Err(unexpected("answer")),
                 });
+                answers.push(answer);
             }
             return Ok(());
         }
-        Err(super::error::contended(
-            "the work spec is changed all the time",
-        ))
+        Err(contended("the work spec is changed all the time"))
     }
 
     /// Makes one change that needs room under the spec's `max_running`, while no other
     /// daemon can make a unit pending.
-    async fn change_guarded(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        change: &UnitChange,
-    ) -> Result<Verdict> {
-        let changes = std::slice::from_ref(change);
+    async fn change_guarded(&self, spec: SpecId, asked: &Asked) -> Result<Verdict> {
+        let changes = &[asked];
         for _ in 0..STALE_ROUNDS_MAX {
             let known = self.known(spec).await?;
-            let none = Chains::none(now);
-            let statement = &Change::new(self, now, &known, changes, &none);
+            let none = Chains::default();
+            let statement = &Change::new(self, &known, changes, &none);
             let (id, version) = (&row::signed(spec.get()), &known.version);
             let verdicts = self
                 .pool
@@ -192,11 +190,20 @@ impl Postgres {
         ))
     }
 
-    /// Keeps the board in step with a change.
-    fn note(&self, known: &Known, made: &Made) {
+    /// Keeps the board in step with a change, and gives the answer to it.
+    fn note(&self, known: &Known, made: Made, chains: &Chains, index: usize) -> Changed {
         let pending = i64::from(made.is_now == 3) - i64::from(made.was == 3);
         let due = made.due.map(Timestamp::from_micros);
         self.boards.changed(known, pending, made.is_now == 1, due);
+        let count = chains.count(index);
+        let target = made.target.filter(|_| count > 0);
+        if let Some(target) = target {
+            self.boards.added(target, chains.earliest());
+        }
+        Changed {
+            active: made.active,
+            chained: target.map(|target| (target, count)),
+        }
     }
 }
 
@@ -204,25 +211,25 @@ impl Postgres {
 pub(super) struct Change<'a> {
     known: &'a Known,
     now: Timestamp,
-    changes: &'a [UnitChange],
+    changes: &'a [&'a Asked],
     chains: &'a Chains,
     history: i64,
 }
 
 impl<'a> Change<'a> {
     pub(super) fn new(
-        postgres: &Postgres,
-        now: Timestamp,
+        store: &Store,
         known: &'a Known,
-        changes: &'a [UnitChange],
+        changes: &'a [&'a Asked],
         chains: &'a Chains,
     ) -> Change<'a> {
+        let now = changes.iter().map(|asked| asked.now).max();
         Change {
             known,
-            now,
+            now: now.unwrap_or(Timestamp::EPOCH),
             changes,
             chains,
-            history: row::bounded(postgres.retention.attempt_history),
+            history: row::bounded(store.retention.attempt_history),
         }
     }
 
@@ -252,12 +259,13 @@ impl<'a> Change<'a> {
         let mut workers: Vec<Option<&[u8]>> = Vec::with_capacity(n);
         let mut data: Vec<Option<&[u8]>> = Vec::with_capacity(n);
         let mut expected: Vec<Option<&[u8]>> = Vec::with_capacity(n);
-        for (index, change) in self.changes.iter().enumerate() {
+        for (index, asked) in self.changes.iter().enumerate() {
+            let change = &asked.change;
             check(change);
             units.push(row::signed(change.unit.get()));
             phases.push(change.phase as i16);
             attempts.push(change.attempt.map(|attempt| row::signed(attempt.get())));
-            let (kind, outcome, time) = encode(&change.effect, self.now);
+            let (kind, outcome, time) = encode(&change.effect, asked.now);
             kinds.push(kind);
             outcomes.push(outcome);
             times.push(time.map(Timestamp::as_micros));
@@ -313,7 +321,7 @@ impl<'a> Change<'a> {
             let index = usize::try_from(get::<i64>(row, 1)? - 1).ok();
             let index = index.filter(|&index| index < verdicts.len());
             let index = index.ok_or_else(|| unexpected("answer"))?;
-            let verdict = verdict(row, self.changes[index].unit, with_chains)?;
+            let verdict = verdict(row, self.changes[index].change.unit, with_chains)?;
             verdicts[index] = Some(verdict);
         }
         let all: Option<Vec<Verdict>> = verdicts.into_iter().collect();
@@ -378,9 +386,11 @@ fn check(change: &UnitChange) {
 
 /// The changes from the first on whose units are all different, as many as one
 /// statement makes.
-fn distinct(changes: &[UnitChange]) -> &[UnitChange] {
+fn distinct<'a, 'b>(changes: &'a [&'b Asked]) -> &'a [&'b Asked] {
     let mut seen = HashSet::new();
     let some = changes.iter().take(CHANGE_BATCH_MAX);
-    let count = some.take_while(|change| seen.insert(change.unit)).count();
+    let count = some
+        .take_while(|asked| seen.insert(asked.change.unit))
+        .count();
     &changes[..count]
 }

@@ -9,8 +9,9 @@
 //! row, which makes both exact over all daemons.
 
 use super::{
-    Postgres,
+    Store,
     change::LOCK_SPEC,
+    error::contended,
     lease::Run,
     row::{self, get, unexpected},
     specs::Known,
@@ -111,7 +112,7 @@ enum Outcome {
     Due,
 }
 
-impl Postgres {
+impl Store {
     /// Claims for several callers; one answer for each, in order.
     ///
     /// # Errors
@@ -142,7 +143,13 @@ impl Postgres {
                 });
             let wanted: Vec<usize> = wanted.collect();
             let seen = self.boards.generation();
-            let found = self.claim_known(&known, asked, &wanted).await?;
+            let found = match self.claim_known(&known, asked, &wanted).await {
+                Ok(found) => found,
+                Err(error) if claims.iter().all(|claims| claims.units.is_empty()) => {
+                    return Err(error);
+                }
+                Err(_) => break, // what was claimed before is to reach its workers
+            };
             let count: usize = found.given.iter().map(Vec::len).sum();
             let due = asked.iter().map(|asked| asked.ends).min();
             self.boards
@@ -157,7 +164,9 @@ impl Postgres {
             let worker = &asked[0].worker;
             let now = latest(asked);
             exhausted += found.exhausted.len();
-            self.exhaust(now, worker, found.exhausted).await?;
+            if self.exhaust(now, worker, found.exhausted).await.is_err() {
+                break; // they are found again
+            }
             let is_done = |i: usize| claims[i].units.len() >= asked[i].units_max.min(limit);
             if exhausted >= EXHAUSTED_UNITS_MAX || (0..asked.len()).all(is_done) {
                 break;
@@ -188,11 +197,11 @@ impl Postgres {
             let outcome = if known.options.max_running > 0 || known.options.continuous {
                 self.claim_guarded(&statement).await?
             } else {
-                let rows = statement.run(&self.pool, true).await?;
+                let rows = statement.run(&*self.pool, true).await?;
                 match statement.outcome(&rows)? {
                     Outcome::Due => {
                         self.expire_all(now, known).await?;
-                        let rows = statement.run(&self.pool, false).await?;
+                        let rows = statement.run(&*self.pool, false).await?;
                         statement.outcome(&rows)?
                     }
                     outcome => outcome,
@@ -208,9 +217,7 @@ impl Postgres {
                 }
             }
         }
-        Err(super::error::contended(
-            "the work spec is changed all the time",
-        ))
+        Err(contended("the work spec is changed all the time"))
     }
 
     /// Claims while no other daemon can, from the spec or for its next unit.
@@ -312,7 +319,7 @@ impl ClaimStatement<'_> {
                 &ends,
                 &row::bounded(self.total()),
                 &row::signed(options.max_retries),
-                &row::bounded(CLAIM_BYTES_MAX),
+                &row::bounded(CLAIM_BYTES_MAX / self.asked.len().max(1)),
                 &self.history,
                 &row::signed(options.max_running),
                 &look_for_due,

@@ -14,7 +14,7 @@ use std::{
 use tokio_postgres::types::ToSql;
 
 use super::{
-    Postgres,
+    Store,
     lease::Transaction,
     row::{self, get, unexpected},
     statement::{Repeat, Statement},
@@ -84,7 +84,7 @@ static DROP_BELOW: Statement = Statement::repeatable(
     "delete from lock where namespace_id = $1 and path >= $2 and path < $3",
 );
 
-impl Postgres {
+impl Store {
     /// [`Backend::lock`](crate::backend::Backend::lock).
     pub(super) async fn lock_all(
         &self,

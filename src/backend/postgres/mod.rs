@@ -19,16 +19,12 @@
 //! | `schema.rs` | the tables' versions |
 //! | `dbclock.rs` | the database's time |
 //! | `listen.rs` | hints to and from other daemons |
-//! | `calls.rs` | the trait, a line for each method |
+//! | `calls.rs` | the trait, a line for each method; which calls share statements |
 //! | the others | the methods, by subject: their SQL beside the code that maps its rows |
 //!
 //! Tasks of its own, which end when the backend is dropped, keep the clock right and carry
 //! hints.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "claims and updates are to go through it next")
-)]
 mod batch;
 mod board;
 mod calls;
@@ -41,10 +37,6 @@ mod error;
 mod lease;
 mod listen;
 mod locks;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for claims from specs with max_running")
-)]
 mod pipeline;
 mod pool;
 mod put;
@@ -69,8 +61,17 @@ use std::{
 use tokio::task::JoinSet;
 
 use self::{
-    board::Boards, connector::Connector, listen::Exchange, pool::Pool, schema::MIGRATIONS,
-    specs::Directory, statement::Statement, sweep::Untold, target::Target,
+    batch::Batcher,
+    board::Boards,
+    calls::{Adding, Changing, Claiming},
+    connector::Connector,
+    listen::Exchange,
+    pool::Pool,
+    schema::MIGRATIONS,
+    specs::Directory,
+    statement::Statement,
+    sweep::Untold,
+    target::Target,
 };
 pub use self::{
     pool::InProgress,
@@ -143,16 +144,32 @@ pub enum StartError {
 }
 
 /// The PostgreSQL backend.
-#[derive(Debug)]
 pub struct Postgres {
+    store: Arc<Store>,
+    claims: Batcher<Claiming>,
+    changes: Batcher<Changing>,
+    additions: Batcher<Adding>,
+    exchange: Arc<Exchange>,
+    /// Aborted when this is dropped.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What carries calls out.
+#[derive(Debug)]
+struct Store {
     pool: Arc<Pool>,
     retention: Retention,
     directory: Directory,
     boards: Arc<Boards>,
     untold: Untold,
-    exchange: Arc<Exchange>,
-    /// Aborted when this is dropped.
-    tasks: Mutex<JoinSet<()>>,
 }
 
 const SESSION: Statement = Statement::repeatable(
@@ -184,20 +201,32 @@ impl Postgres {
                 return Err(StartError::SearchPath(options.schema.to_string()));
             }
         }
-        let boards = Arc::new(Boards::default());
+        let boards = Arc::<Boards>::default();
         let exchange = Arc::new(Exchange::new(boards.clone()));
         let mut tasks = JoinSet::new();
         let channel = options.schema.to_string();
         tasks.spawn(listen::carry(options.direct()?, channel, exchange.clone()));
-        Ok(Postgres {
+        let store = Arc::new(Store {
             pool,
             retention: options.retention,
             directory: Directory::default(),
             boards,
             untold: Untold::default(),
+        });
+        Ok(Postgres {
+            claims: Batcher::new(Claiming(store.clone())),
+            changes: Batcher::new(Changing(store.clone())),
+            additions: Batcher::new(Adding(store.clone())),
+            store,
             exchange,
             tasks: Mutex::new(tasks),
         })
+    }
+
+    /// How many calls on the database are in progress, now and whenever it is asked.
+    #[must_use]
+    pub fn in_progress(&self) -> InProgress {
+        self.store.pool.in_progress()
     }
 
     /// The database's clock, as told by `local` and kept right for as long as this lives.
@@ -205,16 +234,10 @@ impl Postgres {
     /// # Errors
     /// [`StartError::Database`] if it does not answer.
     pub async fn clock<C: Clock>(&self, local: C) -> Result<Arc<SyncedClock<C>>, StartError> {
-        let clock = Arc::new(dbclock::started(&self.pool, local).await?);
+        let clock = Arc::new(dbclock::started(&self.store.pool, local).await?);
         let mut tasks = self.tasks.lock().expect("spawning does not panic");
-        tasks.spawn(dbclock::keep_right(self.pool.clone(), clock.clone()));
+        tasks.spawn(dbclock::keep_right(self.store.pool.clone(), clock.clone()));
         Ok(clock)
-    }
-
-    /// How many calls on the database are in progress, now and whenever it is asked.
-    #[must_use]
-    pub fn in_progress(&self) -> InProgress {
-        self.pool.in_progress()
     }
 
     /// Brings the tables to the version of this daemon, and does nothing else.

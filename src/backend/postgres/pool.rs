@@ -91,6 +91,7 @@ impl InProgress {
 }
 
 /// A call that is in progress until this is dropped.
+#[must_use]
 pub(super) struct Begun<'a>(&'a InProgress);
 
 impl Drop for Begun<'_> {
@@ -128,6 +129,11 @@ impl Pool {
             random: Mutex::new(random),
             in_progress: InProgress::default(),
         }
+    }
+
+    /// Counts a call that waits for others to share a statement with.
+    pub(super) fn begin(&self) -> Begun<'_> {
+        self.in_progress.begin()
     }
 
     /// How many calls are in progress, now and whenever it is asked.

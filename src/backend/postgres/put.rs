@@ -1,11 +1,11 @@
 //! Adding units.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Row;
 
 use super::{
-    Postgres,
+    Store,
     chain::{earliest, not_before},
     lease::Run,
     row::{self, get, unexpected},
@@ -45,17 +45,17 @@ from (select 1) one left join put p on true"
     ),
 );
 
-impl Postgres {
-    /// [`Backend::put_units`](crate::backend::Backend::put_units).
+impl Store {
+    /// [`Backend::put_units`](crate::backend::Backend::put_units), for several calls in
+    /// order.
     pub(super) async fn put_all(
         &self,
-        now: Timestamp,
         spec: SpecId,
-        units: &[NewUnit],
+        units: &[(Timestamp, &NewUnit)],
     ) -> Result<Vec<UnitId>> {
-        let put = PutStatement::new(now, spec, units, self.retention);
+        let put = PutStatement::new(spec, units, self.retention);
         let ids = if put.entries.len() <= PUT_BATCH_MAX {
-            put.run(&self.pool).await?
+            put.run(&*self.pool).await?
         } else {
             let put = &put;
             self.pool
@@ -65,10 +65,18 @@ impl Postgres {
                 .await?
         };
         if !units.is_empty() {
-            self.boards.added(spec, earliest(now, units.iter()));
+            self.boards.added(spec, earliest(units.iter().copied()));
         }
         Ok(put.places.iter().map(|&place| ids[place]).collect())
     }
+}
+
+/// A unit that is put.
+struct Entry<'a> {
+    unit: &'a NewUnit,
+    /// The string type that its key came with first.
+    string_type: StringType,
+    not_before: Option<i64>,
 }
 
 /// Units of different keys.
@@ -76,8 +84,8 @@ pub(super) struct PutStatement<'a> {
     now: Timestamp,
     spec: SpecId,
     history: i64,
-    /// In the order of their keys; with the string type that the key came with first.
-    entries: Vec<(&'a NewUnit, StringType)>,
+    /// In the order of their keys.
+    entries: Vec<Entry<'a>>,
     /// For each unit asked for, its place among the entries.
     places: Vec<usize>,
 }
@@ -85,38 +93,34 @@ pub(super) struct PutStatement<'a> {
 impl<'a> PutStatement<'a> {
     /// Of several units with one key the last counts, under the key as it came first.
     pub(super) fn new(
-        now: Timestamp,
         spec: SpecId,
-        units: &'a [NewUnit],
+        units: &[(Timestamp, &'a NewUnit)],
         retention: Retention,
     ) -> PutStatement<'a> {
-        let mut by_key: HashMap<&[u8], usize> = HashMap::with_capacity(units.len());
-        let mut entries: Vec<(&NewUnit, StringType)> = Vec::with_capacity(units.len());
-        let mut places = Vec::with_capacity(units.len());
-        for unit in units {
-            let place = *by_key.entry(unit.key.as_bytes()).or_insert(entries.len());
-            match entries.get_mut(place) {
-                Some(entry) => entry.0 = unit,
-                None => entries.push((unit, unit.key.as_ref().string_type)),
-            }
-            places.push(place);
+        let mut by_key: BTreeMap<&[u8], Entry<'a>> = BTreeMap::new();
+        for &(now, unit) in units {
+            let not_before = not_before(now, unit);
+            by_key
+                .entry(unit.key.as_bytes())
+                .and_modify(|entry| (entry.unit, entry.not_before) = (unit, not_before))
+                .or_insert(Entry {
+                    unit,
+                    string_type: unit.key.as_ref().string_type,
+                    not_before,
+                });
         }
-        let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_unstable_by(|&a, &b| entries[a].0.key.cmp(&entries[b].0.key));
-        let mut rank = vec![0; order.len()];
-        for (to, &from) in order.iter().enumerate() {
-            rank[from] = to;
-        }
-        let sorted = order.iter().map(|&from| entries[from]).collect();
-        for place in &mut places {
-            *place = rank[*place];
-        }
+        let ranks: HashMap<&[u8], usize> = by_key.keys().copied().zip(0..).collect();
+        let places = units.iter().map(|(_, unit)| ranks[unit.key.as_bytes()]);
         PutStatement {
-            now,
+            now: units
+                .iter()
+                .map(|&(now, _)| now)
+                .max()
+                .unwrap_or(Timestamp::EPOCH),
             spec,
             history: row::bounded(retention.attempt_history),
-            entries: sorted,
-            places,
+            places: places.collect(),
+            entries: by_key.into_values().collect(),
         }
     }
 
@@ -135,26 +139,16 @@ impl<'a> PutStatement<'a> {
     async fn run_some(
         &self,
         on: &impl Run,
-        entries: &[(&NewUnit, StringType)],
+        entries: &[Entry<'_>],
         ids: &mut Vec<UnitId>,
     ) -> Result<()> {
-        let keys: Vec<&[u8]> = entries
-            .iter()
-            .map(|(unit, _)| unit.key.as_bytes())
-            .collect();
-        let are_text: Vec<bool> = entries
-            .iter()
-            .map(|(_, of)| *of == StringType::Text)
-            .collect();
-        let data: Vec<&[u8]> = entries.iter().map(|(unit, _)| &unit.data[..]).collect();
-        let priorities: Vec<f64> = entries
-            .iter()
-            .map(|(unit, _)| unit.priority.get())
-            .collect();
-        let times: Vec<_> = entries
-            .iter()
-            .map(|(unit, _)| not_before(self.now, unit))
-            .collect();
+        let units = || entries.iter().map(|entry| entry.unit);
+        let keys: Vec<&[u8]> = units().map(|unit| unit.key.as_bytes()).collect();
+        let data: Vec<&[u8]> = units().map(|unit| &unit.data[..]).collect();
+        let priorities: Vec<f64> = units().map(|unit| unit.priority.get()).collect();
+        let is_text = |entry: &Entry<'_>| entry.string_type == StringType::Text;
+        let are_text: Vec<bool> = entries.iter().map(is_text).collect();
+        let times: Vec<Option<i64>> = entries.iter().map(|entry| entry.not_before).collect();
         let rows = on
             .run(
                 &PUT,

@@ -1,7 +1,8 @@
 //! Taking units away: deleted, or archived because retention says so.
 
 use super::{
-    Postgres,
+    Store,
+    pool::Params,
     row::{self, get, unexpected},
     statement::Statement,
     units::{matching, wanted},
@@ -13,12 +14,16 @@ use crate::{
     model::{NamespaceId, SpecId, StatusSet},
 };
 
-/// `$1` spec. Gives it an empty shelf. Changing the shelf waits for the claims and
-/// additions that are under way.
+/// `$1` spec. Waits for the claims and additions that are under way.
+static LOCK_SHELF: Statement =
+    Statement::repeatable("lock_shelf", "select from spec where id = $1 for update");
+
+/// `$1` spec. Gives it an empty shelf. The lock is taken by a statement before this one,
+/// so that this one sees all that it counts.
 static TAKE_ALL: Statement = Statement::once(
     "take_all",
     "with old as materialized (
-        select id, shelf_id from spec where id = $1 for update
+        select id, shelf_id from spec where id = $1
     ), taken as (
         update spec s set shelf_id = nextval('shelf_id'), version = version + 1
         from old where s.id = old.id
@@ -26,7 +31,8 @@ static TAKE_ALL: Statement = Statement::once(
         insert into buried_shelf (shelf_id) select shelf_id from old
     )
     select coalesce((
-        select sum(available + delayed + pending + finished + failed - archived_finished - archived_failed)
+        select sum(available + delayed + pending + finished + failed
+            - archived_finished - archived_failed)
         from tally where shelf_id = old.shelf_id
     ), 0)::bigint from old",
 );
@@ -131,7 +137,7 @@ static ARCHIVE: Statement = Statement::once(
     select count(*) from gone",
 );
 
-impl Postgres {
+impl Store {
     /// [`Backend::delete_units`](crate::backend::Backend::delete_units).
     pub(super) async fn delete(
         &self,
@@ -141,10 +147,11 @@ impl Postgres {
     ) -> Result<u64> {
         let count = match selection {
             UnitSelection::All => {
-                let rows = self
-                    .pool
-                    .query(&TAKE_ALL, &[&row::signed(spec.get())])
-                    .await?;
+                let id = row::signed(spec.get());
+                let steps: [(&'static Statement, Params<'_>); 2] =
+                    [(&LOCK_SHELF, &[&id]), (&TAKE_ALL, &[&id])];
+                let mut answers = self.pool.pipeline("delete_all", &steps).await?;
+                let rows = answers.pop().unwrap_or_default();
                 self.directory.forget(spec);
                 row::count(rows.first().ok_or(Error::Gone(Kind::Spec))?, 0)?
             }

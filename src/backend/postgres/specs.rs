@@ -14,7 +14,7 @@ use std::{
 use tokio_postgres::Row;
 
 use super::{
-    Postgres,
+    Store,
     row::{self, get, unexpected},
     statement::Statement,
 };
@@ -182,7 +182,7 @@ impl Directory {
     }
 }
 
-impl Postgres {
+impl Store {
     /// What is known of the spec, looked up if it is not known.
     pub(super) async fn known(&self, spec: SpecId) -> Result<Arc<Known>> {
         match self.directory.find(spec) {

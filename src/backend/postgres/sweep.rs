@@ -8,7 +8,7 @@
 use std::{collections::HashMap, sync::Mutex};
 
 use super::{
-    Postgres,
+    Store,
     lease::Run,
     row::{self, get, unexpected},
     specs::Known,
@@ -193,10 +193,10 @@ async fn expire_some(
     Ok((count(0)?, count(1)?))
 }
 
-impl Postgres {
+impl Store {
     /// Writes down what has ended in one spec.
     pub(super) async fn expire_all(&self, now: Timestamp, known: &Known) -> Result<()> {
-        let available = expire(&self.pool, now, known.id).await?;
+        let available = expire(&*self.pool, now, known.id).await?;
         self.untold.add(known, available);
         Ok(())
     }
@@ -214,7 +214,7 @@ impl Postgres {
             let spec = SpecId::new(row::id(&row, 0)?);
             let namespace = NamespaceId::new(row::id(&row, 1)?);
             if get(&row, 2)? {
-                let (moved, available) = expire_some(&self.pool, now, spec, steps.max(1)).await?;
+                let (moved, available) = expire_some(&*self.pool, now, spec, steps.max(1)).await?;
                 more |= moved >= steps.max(1);
                 steps = steps.saturating_sub(moved);
                 if available > 0 {

@@ -1,7 +1,7 @@
 //! Showing and counting units, and changing their priorities.
 
 use super::{
-    Postgres,
+    Store,
     row::{self, get, unexpected, unit_columns},
     specs::name,
     statement::Statement,
@@ -177,7 +177,7 @@ static HELD: Statement = Statement::repeatable(
      order by s.name, u.key, w.name",
 );
 
-impl Postgres {
+impl Store {
     /// [`Backend::active_attempts`](crate::backend::Backend::active_attempts).
     pub(super) async fn active(
         &self,

@@ -7,7 +7,7 @@
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    Postgres,
+    Store,
     row::{self, get},
     statement::{Repeat, Statement},
 };
@@ -112,7 +112,7 @@ static CHILDREN: Statement = Statement::repeatable(
     ),
 );
 
-impl Postgres {
+impl Store {
     /// [`Backend::heartbeat`](crate::backend::Backend::heartbeat).
     pub(super) async fn beat(
         &self,

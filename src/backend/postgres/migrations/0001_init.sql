@@ -52,6 +52,10 @@ create table buried_shelf (
 -- 2 and 3 end by themselves at `due`; until someone writes that down, a reader sees it.
 -- attempt_id and what goes with it: the current attempt, also an expired one that
 -- nobody has superseded (then the status is 1 or 2).
+--
+-- A statement that has waited for a row checks its new version before it notices that
+-- the old one is no longer current. So that the checks hold then too, what goes together
+-- is set from one version: that which was locked.
 create sequence attempt_id;
 
 create table unit (

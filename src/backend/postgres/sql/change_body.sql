@@ -46,13 +46,13 @@
             when 2 then p.new_not_before
             when 3 then case when p.new_ends < 9223372036854775807 then p.new_ends + 1 end
         end,
-        data = case when p.op = 1 then coalesce(p.given, u.data) else u.data end,
-        attempt_id = case when p.op = 2 then nextval('attempt_id') when p.op <> 4 then u.attempt_id end,
-        worker = case when p.op = 2 then p.asker when p.op <> 4 then u.worker end,
-        started = case when p.op = 2 then $3 when p.op <> 4 then u.started end,
+        data = case when p.op = 1 then coalesce(p.given, p.data) else p.data end,
+        attempt_id = case when p.op = 2 then nextval('attempt_id') when p.op <> 4 then p.attempt_id end,
+        worker = case when p.op = 2 then p.asker when p.op <> 4 then p.worker end,
+        started = case when p.op = 2 then $3 when p.op <> 4 then p.started end,
         ends = case when p.op in (2, 3, 5, 6) then p.new_ends end,
-        attempt_data = case when p.op = 2 then p.given when p.op in (3, 5, 6) then coalesce(p.given, u.attempt_data) end,
-        tries = case when p.op = 2 then least(u.tries, 2147483646) + 1 else u.tries end
+        attempt_data = case when p.op = 2 then p.given when p.op in (3, 5, 6) then coalesce(p.given, p.attempt_data) end,
+        tries = case when p.op = 2 then least(p.tries, 2147483646) + 1 else p.tries end
     from planned p
     where u.id = p.id and u.id = any (array(select id from planned))
     returning p.ord, u.id, u.shelf_id, u.status, u.attempt_id, u.worker, u.due, p.status as was

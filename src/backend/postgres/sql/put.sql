@@ -7,12 +7,12 @@
     update unit u
     set data = p.new_data, priority = p.new_priority, not_before = p.new_not_before,
         status = case when p.is_live then 3 when p.new_not_before > (select now from context) then 2 else 1 end,
-        due = case when p.is_live then u.due when p.new_not_before > (select now from context) then p.new_not_before end,
-        attempt_id = case when p.status < 4 then u.attempt_id end,
-        worker = case when p.status < 4 then u.worker end,
-        started = case when p.status < 4 then u.started end,
-        ends = case when p.status < 4 then u.ends end,
-        attempt_data = case when p.status < 4 then u.attempt_data end
+        due = case when p.is_live then p.due when p.new_not_before > (select now from context) then p.new_not_before end,
+        attempt_id = case when p.status < 4 then p.attempt_id end,
+        worker = case when p.status < 4 then p.worker end,
+        started = case when p.status < 4 then p.started end,
+        ends = case when p.status < 4 then p.ends end,
+        attempt_data = case when p.status < 4 then p.attempt_data end
     from present p
     where u.id = p.id and u.id = any (array(select id from present))
     returning p.ord, u.id, u.status, p.status as was
