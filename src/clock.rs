@@ -3,10 +3,12 @@
 //! Rules that depend on time take a [`Timestamp`]; only the outermost code asks
 //! a [`Clock`] for one, once per request. A request therefore sees one instant,
 //! and a test sets that instant instead of sleeping.
+//!
+//! Daemons that share a database share its clock too ([`SyncedClock`]).
 
 use std::{
     future::Future,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -98,6 +100,143 @@ impl Clock for SystemClock {
     }
 }
 
+/// A difference between two clocks that is made up for at once, not gradually.
+const STEP_MIN: Duration = Duration::from_secs(1);
+
+/// The clock of a server, kept on this machine: a local clock and how far it is off.
+///
+/// Measured again, the difference is made up for gradually: the clock runs half as fast
+/// or half as fast again until it is right, so callers see no time twice. Only a
+/// difference of a second or more, as when another server takes over, is made up for at
+/// once, backwards if need be.
+#[derive(Debug)]
+pub struct SyncedClock<C = SystemClock> {
+    local: C,
+    course: Mutex<Course>,
+}
+
+/// How far the local clock is taken to be off, in microseconds, from some instant on.
+#[derive(Debug, Clone, Copy)]
+struct Course {
+    /// By the local clock.
+    since: Timestamp,
+    /// At that instant.
+    offset: i64,
+    /// Where the offset is going.
+    goal: i64,
+}
+
+impl Course {
+    fn offset(&self, local: Timestamp) -> i64 {
+        let elapsed = i64::try_from(local.since(self.since).as_micros()).unwrap_or(i64::MAX);
+        let missing = self.goal.saturating_sub(self.offset);
+        let made_up = missing.clamp(-(elapsed / 2), elapsed / 2);
+        self.offset.saturating_add(made_up)
+    }
+}
+
+/// One look at the server's clock, between two at the local one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measurement {
+    /// The local clock's time when the server was asked.
+    pub asked: Timestamp,
+    /// The server's answer.
+    pub server: Timestamp,
+    /// The local clock's time when the answer came.
+    pub answered: Timestamp,
+}
+
+impl Measurement {
+    /// How long the server took to answer. The measurement is at most half of that wrong.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.answered.since(self.asked)
+    }
+
+    fn offset(&self) -> i64 {
+        let half = i64::try_from(self.round_trip().as_micros() / 2).unwrap_or(i64::MAX);
+        let middle = self.asked.0.saturating_add(half);
+        self.server.0.saturating_sub(middle)
+    }
+}
+
+/// What came of a measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adjusted {
+    /// Nothing: the clock is as right as could be measured.
+    Agrees,
+    /// The clock makes up for the difference gradually.
+    Gradually,
+    /// The clock was set, by so much forward or backward, in microseconds.
+    Set(i64),
+}
+
+impl<C: Clock> SyncedClock<C> {
+    /// The clock of the server that the measurement was made of, with the local clock it
+    /// was made by.
+    pub fn new(local: C, first: Measurement) -> SyncedClock<C> {
+        let course = Course {
+            since: first.answered,
+            offset: first.offset(),
+            goal: first.offset(),
+        };
+        SyncedClock {
+            local,
+            course: Mutex::new(course),
+        }
+    }
+
+    /// The local clock, which measurements are made by.
+    pub fn local(&self) -> &C {
+        &self.local
+    }
+
+    /// Takes a further measurement into account.
+    pub fn adjust(&self, measured: Measurement) -> Adjusted {
+        let local = self.local.now();
+        let goal = measured.offset();
+        let mut course = self.course.lock().expect("no panic while it is locked");
+        let offset = course.offset(local);
+        let missing = Duration::from_micros(goal.abs_diff(offset));
+        if missing <= measured.round_trip() / 2 {
+            return Adjusted::Agrees;
+        }
+        let (offset, adjusted) = match missing < STEP_MIN {
+            true => (offset, Adjusted::Gradually),
+            false => (goal, Adjusted::Set(goal.saturating_sub(offset))),
+        };
+        *course = Course {
+            since: local,
+            offset,
+            goal,
+        };
+        adjusted
+    }
+
+    fn offset(&self, local: Timestamp) -> i64 {
+        let course = self.course.lock().expect("no panic while it is locked");
+        course.offset(local)
+    }
+}
+
+impl<C: Clock> Clock for SyncedClock<C> {
+    fn now(&self) -> Timestamp {
+        let local = self.local.now();
+        Timestamp(local.0.saturating_add(self.offset(local)))
+    }
+
+    async fn sleep_until(&self, instant: Timestamp) {
+        let mut now = self.now();
+        while now < instant {
+            // The offset may change meanwhile; an end that was too early is noticed here,
+            // and one that is late is late by less than was made up for.
+            let local = self.local.now().after(instant.since(now));
+            self.local.sleep_until(local).await;
+            now = self.now();
+        }
+    }
+}
+
 /// A clock that moves only when told to. It starts at a fixed instant in 2023, so
 /// that subtractions do not run into the epoch and replies are the same every run.
 #[derive(Debug)]
@@ -157,6 +296,96 @@ mod tests {
         let early = tokio::select! { biased; () = &mut waiting => true, () = std::future::ready(()) => false };
         assert!(!early);
         clock.advance(Duration::from_secs(5));
+        waiting.await;
+    }
+
+    /// An answer of a server that is `ahead` microseconds ahead, half a round trip away.
+    fn measured(local: &ManualClock, ahead: i64, round_trip: Duration) -> Measurement {
+        let asked = local.now();
+        local.advance(round_trip / 2);
+        let server = Timestamp(local.now().0 + ahead);
+        local.advance(round_trip / 2);
+        Measurement {
+            asked,
+            server,
+            answered: local.now(),
+        }
+    }
+
+    /// How far a clock is ahead of its local clock, in microseconds.
+    fn ahead(clock: &SyncedClock<ManualClock>) -> i64 {
+        clock.now().0 - clock.local().now().0
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn daemons_with_skewed_clocks_agree_on_the_servers_time() {
+        for skew in [-86_400_000_000, 0, 3_600_000_000] {
+            let local = ManualClock::default();
+            let first = measured(&local, skew, 10 * MILLISECOND);
+            let clock = SyncedClock::new(local, first);
+            assert_eq!(ahead(&clock), skew);
+        }
+    }
+
+    #[test]
+    fn small_differences_are_made_up_for_gradually_and_never_backwards() {
+        for drift in [-400_000, 400_000] {
+            let local = ManualClock::default();
+            let first = measured(&local, 0, Duration::ZERO);
+            let clock = SyncedClock::new(local, first);
+            let second = measured(clock.local(), drift, 2 * MILLISECOND);
+            assert_eq!(clock.adjust(second), Adjusted::Gradually);
+            assert_eq!(ahead(&clock), 0);
+            let mut before = clock.now();
+            for _ in 0..800 {
+                clock.local().advance(MILLISECOND);
+                assert!(clock.now() > before);
+                before = clock.now();
+            }
+            assert_eq!(ahead(&clock), drift, "twice the difference later");
+            clock.local().advance(SECOND);
+            assert_eq!(ahead(&clock), drift);
+        }
+    }
+
+    #[test]
+    fn a_measurement_changes_nothing_that_it_is_too_coarse_to_tell() {
+        let local = ManualClock::default();
+        let first = measured(&local, 0, Duration::ZERO);
+        let clock = SyncedClock::new(local, first);
+        let coarse = measured(clock.local(), 5_000, 10 * MILLISECOND);
+        assert_eq!(clock.adjust(coarse), Adjusted::Agrees);
+        let fine = measured(clock.local(), 5_000, 2 * MILLISECOND);
+        assert_eq!(clock.adjust(fine), Adjusted::Gradually);
+    }
+
+    #[test]
+    fn the_clock_of_another_server_counts_at_once() {
+        for jump in [-60_000_000, 60_000_000] {
+            let local = ManualClock::default();
+            let first = measured(&local, 0, Duration::ZERO);
+            let clock = SyncedClock::new(local, first);
+            let second = measured(clock.local(), jump, MILLISECOND);
+            assert_eq!(clock.adjust(second), Adjusted::Set(jump));
+            assert_eq!(ahead(&clock), jump);
+        }
+    }
+
+    #[tokio::test]
+    async fn sleepers_wait_for_the_servers_time() {
+        let local = ManualClock::default();
+        let first = measured(&local, -5_000_000, Duration::ZERO);
+        let clock = SyncedClock::new(local, first);
+        let due = clock.now().after(SECOND);
+        let mut waiting = std::pin::pin!(clock.sleep_until(due));
+        for part in 0..4 {
+            let early = tokio::select! { biased; () = &mut waiting => true, () = std::future::ready(()) => false };
+            assert!(!early, "after {part} quarters");
+            clock.local().advance(SECOND / 4);
+        }
         waiting.await;
     }
 }

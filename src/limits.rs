@@ -214,6 +214,93 @@ pub const UPKEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Steps of one call of upkeep, so that it holds up no request for long.
 pub const UPKEEP_STEPS_MAX: usize = 1_000;
 
+/// Most connections to the database that one daemon may be told to open.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
+
+/// Longest time that a call waits for a connection to the database, and in which it is
+/// tried again after failures that may pass.
+pub const DATABASE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Longest time that the database lets one statement run.
+pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest time to wait for the database's answer to a statement, which it should have
+/// given up by then; the connection counts as dead.
+pub const STATEMENT_ANSWER_MAX: Duration = Duration::from_secs(7);
+
+/// Longest time that a transaction waits for the daemon's next statement before the
+/// database ends its connection.
+pub const TRANSACTION_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// Longest time that one attempt to connect to the database takes, for each address.
+pub const DATABASE_CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// Most times that one call is tried again after a failure that may pass.
+pub const DATABASE_RETRIES_MAX: u32 = 20;
+
+/// How often the database's clock is looked at.
+pub const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Looks at the database's clock each time, of which the quickest counts.
+pub const CLOCK_LOOKS: usize = 3;
+
+/// Shortest time between two notifications of the same daemon.
+pub const NOTIFY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often those who wait for work look for it without having been told of any, in case
+/// a notification was lost.
+pub const SAFETY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// First pause before the lost connection for notifications is made again; each further
+/// one doubles it.
+pub const LISTEN_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// Longest pause before the lost connection for notifications is made again.
+pub const LISTEN_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Most calls that wait for a batch of statements, of all kinds together.
+pub const BATCH_CALLS_MAX: usize = 65_536;
+
+/// First pause before a statement is tried again; each further one doubles it.
+pub const DATABASE_PAUSE_MIN: Duration = Duration::from_millis(2);
+
+/// Longest pause before a statement is tried again.
+pub const DATABASE_PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// Specs whose options a daemon on PostgreSQL remembers.
+pub const KNOWN_SPECS_MAX: usize = 10_000;
+
+/// How often a call on PostgreSQL begins anew because the spec was changed meanwhile.
+pub const STALE_ROUNDS_MAX: usize = 16;
+
+/// Leases, and delays, that one statement writes down as ended.
+pub const EXPIRE_BATCH_MAX: usize = 1_000;
+
+/// Such statements that one claim waits for.
+pub const EXPIRE_ROUNDS_MAX: usize = 10;
+
+/// Units that one statement adds.
+pub const PUT_BATCH_MAX: usize = 10_000;
+
+/// Larger additions do not share a statement with others.
+pub const SHARED_UNITS_MAX: usize = 1_000;
+
+/// Most time between calls that share a statement, which has one time for all of them.
+pub const SHARED_WITHIN: Duration = Duration::from_millis(100);
+
+/// Statements that change units of one spec at the same time.
+pub const CHANGE_LANES: u64 = 2;
+
+/// Age at which a daemon on PostgreSQL looks anew which specs have work.
+pub const BOARD_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// How far the clocks of two daemons on one database, and the time a call takes, may set
+/// them apart. A lease closer to its end than this may have ended for another daemon.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);
+
+/// Counts of a shelf that are worth making one of.
+pub const FOLD_ROWS_MIN: i64 = 64;
+
 const _: () = assert!(MESSAGE_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
 const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);
 const _: () = assert!(LARGE_FRAME_BYTES_MIN <= READ_AHEAD_BYTES_MAX);
@@ -227,3 +314,8 @@ const _: () = assert!(
     RECEIVE_BYTES_MAX <= LARGE_FRAME_BYTES_MIN,
     "one read takes no more than may be buffered without asking the budget"
 );
+const _: () = assert!(
+    STATEMENT_TIME_MAX.as_millis() < STATEMENT_ANSWER_MAX.as_millis(),
+    "the database gives a statement up before we give up the connection"
+);
+const _: () = assert!(POSTGRES_CONNECTIONS_MAX + OTHER_FILES_MAX < CONNECTIONS_MAX);

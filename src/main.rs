@@ -3,18 +3,24 @@
 use std::{
     io::{self, Write as _},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
 use coordinated::{
-    backend::memory::Memory,
-    config::{BackendChoice, Config},
+    backend::{
+        memory::Memory,
+        postgres::{Migrated, Postgres},
+    },
+    clock::SystemClock,
+    config::{Config, Task},
     daemon::{self, observe, open_files},
 };
+use tracing::info;
 
 /// Units in memory are small allocations of mixed sizes: this one (version 2 of it)
 /// holds 348 bytes for what its version 3 holds 404 for, and both are faster than the
-/// system's (`benches/memory.rs`).
+/// system's (`tests/bench/memory.rs`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -45,13 +51,28 @@ fn start(config: &Config) -> anyhow::Result<()> {
     runtime.block_on(run(config))
 }
 
-/// Picks the backend and runs the daemon on it until it is told to stop.
+/// Picks the backend and runs the daemon on it until it is told to stop, or does only the
+/// task that was asked for.
 async fn run(config: &Config) -> anyhow::Result<()> {
-    match config.backend {
-        BackendChoice::Memory => {
+    let options = config.postgres();
+    match (config.task, options) {
+        (None, None) => {
             let memory = Memory::new(config.retention());
-            daemon::run(config, memory, "memory (forgets everything at exit)").await
+            let clock = Arc::new(SystemClock::default());
+            daemon::run(config, memory, clock, "memory (forgets everything at exit)").await
         }
-        BackendChoice::Postgres(_) => bail!("this build has no PostgreSQL backend yet"),
+        (None, Some(options)) => {
+            let postgres = Postgres::connect(options).await?;
+            let clock = postgres.clock(SystemClock::default()).await?;
+            daemon::run(config, postgres, clock, "postgres").await
+        }
+        (Some(Task::Migrate), None) => {
+            bail!("there is nothing to migrate without --backend postgres://…")
+        }
+        (Some(Task::Migrate), Some(options)) => {
+            let Migrated { from, to } = Postgres::migrate(&options).await?;
+            info!(schema = %options.schema, from, to, "the tables are as they should be");
+            Ok(())
+        }
     }
 }

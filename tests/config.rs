@@ -127,12 +127,35 @@ fn a_global_config_that_is_no_map_ends_the_daemon_with_its_name() {
     );
 }
 
+/// A place where there is no database, whatever this machine has.
+const NO_DATABASE: (&str, &str) = ("PGHOST", "/nowhere");
+
 #[test]
-fn a_daemon_without_its_backend_says_so_and_fails() {
-    let output = run(&["--backend", "postgres:", "--log=off"], &[]);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    assert_eq!(message, "error: this build has no PostgreSQL backend yet\n");
+fn a_daemon_whose_database_does_not_answer_says_so_and_fails() {
+    for arguments in [&["--log=off"][..], &["migrate", "--log=off"]] {
+        let arguments = [&["--backend=postgres:"], arguments].concat();
+        let output = run(&arguments, &[NO_DATABASE]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(
+            message.starts_with("error: cannot connect to the database: "),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn the_task_may_come_before_and_after_settings_and_needs_a_database() {
+    for arguments in [&["migrate", "--log=off"], &["--log=off", "migrate"]] {
+        let output = run(arguments, &[]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert_eq!(
+            message,
+            "error: there is nothing to migrate without --backend postgres://…\n"
+        );
+    }
+    assert!(refusal(&["migrat"], &[]).contains("'migrat'"));
 }
 
 #[test]
@@ -142,6 +165,7 @@ fn the_limit_of_open_files_is_raised_as_far_as_allowed_and_logged_as_json() {
         .args(["-c", script, env!("CARGO_BIN_EXE_coordinated")])
         .args(["--backend=postgres:", "--log=debug", "--log-format=json"])
         .env_clear()
+        .envs([NO_DATABASE])
         .output()
         .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();

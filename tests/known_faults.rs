@@ -253,7 +253,7 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
     ),
 ];
 
-/// Faults that are about PostgreSQL alone, and speed (36), which `benches/memory.rs`
+/// Faults that are about PostgreSQL alone, and speed (36), which `tests/bench/memory.rs`
 /// measures at any number of units: a test of it would be a timed one.
 const ELSEWHERE: &[u8] = &[24, 36, 37, 38, 39, 40];
 

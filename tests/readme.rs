@@ -110,6 +110,8 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
         match path.file_stem().unwrap().to_str().unwrap() {
             "tests" | "mod" => {}
             _ if path.is_dir() => sources(&path, found),
+            // SQL lies beside the file that sends it.
+            _ if path.extension().is_some_and(|extension| extension == "sql") => {}
             _ => {
                 let path = path.strip_prefix(root().join("src")).unwrap();
                 found.push(path.to_str().unwrap().to_owned());

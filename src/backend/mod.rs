@@ -8,13 +8,16 @@
 //! locks still hold at their deadline and are over after it; a delay is over at its end.
 
 pub mod memory;
+pub mod postgres;
 
 mod error;
+mod hints;
 mod types;
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 pub use error::{Conflict, Error, Kind, Result};
+pub use hints::{Hinted, Hints};
 pub use types::{
     ActiveAttempt, Board, Candidate, Changed, Claim, Claims, LockConflict, LockRequest, Registered,
     Retention, Spec, Swept, UnitChange, UnitPage, UnitSelection, WorkerSelection,
@@ -325,4 +328,15 @@ pub trait Backend: Send + Sync + 'static {
     /// still holds), a continuous unit is due. One that has passed means that
     /// [`sweep`](Backend::sweep) has something to tell.
     fn next_due(&self) -> impl Future<Output = Result<Option<Timestamp>>> + Send;
+
+    // Other daemons on the same storage.
+
+    /// Tells the other daemons that something may have become available in the namespace,
+    /// some time soon: a hint that may be lost. Costs nothing where there are no others.
+    fn announce(&self, _namespace: NamespaceId) {}
+
+    /// What the other daemons announce. `None` if there can be no others.
+    fn hints(&self) -> Option<Arc<Hints>> {
+        None
+    }
 }

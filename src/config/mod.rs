@@ -23,11 +23,20 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, error::ErrorKind};
+use clap::{
+    ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    error::ErrorKind,
+};
 
-pub use self::values::{BackendChoice, LogFormat};
+pub use self::values::{BackendChoice, ConnectionString, LogFormat};
 use self::values::{count, listen, log_filter, namespace, size, span, switch};
-use crate::{backend::Retention, limits};
+use crate::{
+    backend::{
+        Retention,
+        postgres::{self, SchemaName, Statements},
+    },
+    limits,
+};
 
 const EXAMPLES: &str = "\
 Every setting is a flag, an environment variable and, with underscores (cache_entries), a key of \
@@ -41,6 +50,10 @@ Examples:
       Clients from anywhere, one log line per request
   coordinated --config /etc/coordinated.toml --log-format json
       As in production
+  coordinated --backend postgres://jobs@db.example.org/jobs
+      Jobs in PostgreSQL; any number of daemons may share the database
+  coordinated migrate --backend postgres://owner@db.example.org/jobs
+      Only makes the tables, or brings them to the version of this program
   COORDINATED_MAX_CONNECTIONS=500 coordinated --limit-completed-age 7d
       Fewer clients; finished and failed units are forgotten after a week";
 
@@ -58,9 +71,14 @@ Examples:
     after_help = EXAMPLES,
     next_line_help = true,
     max_term_width = 100,
-    args_override_self = true
+    args_override_self = true,
+    disable_help_subcommand = true
 )]
 pub struct Config {
+    /// What to do instead of running the daemon.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+
     /// TOML file with the settings below
     #[arg(long, value_name = "FILE", env = "COORDINATED_CONFIG")]
     pub config: Option<PathBuf>,
@@ -204,6 +222,49 @@ pub struct Config {
     #[arg(skip)]
     pub global_config: Option<Vec<u8>>,
 
+    /// Schema of the database that holds all tables; made if it is missing
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "COORDINATED_POSTGRES_SCHEMA",
+        default_value = "coordinated",
+        help_heading = "PostgreSQL"
+    )]
+    pub postgres_schema: SchemaName,
+
+    /// Connections to the database that are open at once, besides the one for notifications
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "COORDINATED_POSTGRES_CONNECTIONS",
+        default_value = "16",
+        value_parser = count::<1, { limits::POSTGRES_CONNECTIONS_MAX }>,
+        help_heading = "PostgreSQL"
+    )]
+    pub postgres_connections: usize,
+
+    /// How statements are sent: cached (prepared on each connection), or unnamed, for
+    /// PgBouncer before 1.21 and poolers like it
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "COORDINATED_POSTGRES_STATEMENTS",
+        default_value = "cached",
+        hide_possible_values = true,
+        help_heading = "PostgreSQL"
+    )]
+    pub postgres_statements: Statements,
+
+    /// Connection string of the same database without a pooler in between, for
+    /// notifications and changes of tables; that of the backend if not set
+    #[arg(
+        long,
+        value_name = "DATABASE",
+        env = "COORDINATED_POSTGRES_DIRECT",
+        help_heading = "PostgreSQL"
+    )]
+    pub postgres_direct: Option<ConnectionString>,
+
     /// Which log lines are written to standard error: off, error, warn, info, debug
     /// or trace, also by module (info,coordinated::daemon=debug). RUST_LOG is heeded
     /// too
@@ -250,7 +311,40 @@ pub struct Config {
     pub random_seed: Option<u64>,
 }
 
+/// What the program can do besides running the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// Makes the tables in PostgreSQL, or brings them to the version of this program
+    Migrate,
+}
+
 impl Config {
+    /// How to reach the database, and what to do with it. `None` if jobs are kept
+    /// elsewhere.
+    #[must_use]
+    pub fn postgres(&self) -> Option<postgres::Options> {
+        let BackendChoice::Postgres(connection) = &self.backend else {
+            return None;
+        };
+        let direct = self.postgres_direct.as_ref();
+        Some(postgres::Options {
+            connection: connection.clone(),
+            direct: direct.map(|direct| direct.as_str().to_owned()),
+            schema: self.postgres_schema.clone(),
+            connections_max: self.postgres_connections,
+            statements: self.postgres_statements,
+            retention: self.retention(),
+            random: self.random(),
+        })
+    }
+
+    /// Where everything random comes from.
+    #[must_use]
+    pub fn random(&self) -> fastrand::Rng {
+        self.random_seed
+            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)
+    }
+
     /// What is kept of attempts and units that are over.
     #[must_use]
     pub fn retention(&self) -> Retention {
@@ -325,17 +419,22 @@ pub fn decide(
 fn parse(arguments: &[OsString]) -> Result<Config, clap::Error> {
     let name = OsStr::new("coordinated").to_owned();
     let all = std::iter::once(&name).chain(arguments);
-    let matches = Config::command()
+    let matches = command()
         .mut_args(|argument| argument.env(clap::builder::Resettable::Reset))
         .try_get_matches_from(all)?;
     Config::from_arg_matches(&matches)
+}
+
+/// All settings, which may be given before and after a task.
+fn command() -> Command {
+    Config::command().mut_args(|argument| argument.global(true))
 }
 
 /// Prints clap's answer to the flags and ends the process. Help comes from the command
 /// that knows the environment variables, so that it names them.
 fn exit(answer: &clap::Error) -> ! {
     if answer.kind() == ErrorKind::DisplayHelp {
-        let command = Config::command().mut_args(|argument| {
+        let command = command().mut_args(|argument| {
             let text = argument.get_help().cloned().unwrap_or_default();
             // Variable and default on a line of their own; the variable's value may be
             // secret.

@@ -72,6 +72,38 @@ impl fmt::Debug for BackendChoice {
     }
 }
 
+/// How to connect to a database, in the forms that PostgreSQL's own clients take. May
+/// hold a password, so it is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnectionString(String);
+
+impl ConnectionString {
+    /// The string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ConnectionString {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<ConnectionString, &'static str> {
+        match text.parse()? {
+            BackendChoice::Postgres(database) => Ok(ConnectionString(database)),
+            BackendChoice::Memory => {
+                Err("not a PostgreSQL URL such as postgres://user@host/database")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres")
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {

@@ -10,30 +10,32 @@ use super::{Listener, Server, ServerLimits, duties, service::Service, stop_on_si
 use crate::{
     backend::Backend,
     cache::Cache,
-    clock::SystemClock,
+    clock::Clock,
     config::Config,
     jobserver::{JobServer, Settings},
     limits::LARGE_FRAMES_BYTES_MAX,
     model::NamespaceName,
 };
 
-/// Serves `backend`, which the log calls `name`, as `config` says, until SIGTERM or
-/// SIGINT; then drains.
+/// Serves `backend`, which the log calls `name`, by the time of `clock`, as `config` says,
+/// until SIGTERM or SIGINT; then drains.
 ///
 /// # Errors
 /// The address cannot be listened on, signals cannot be handled, or the backend does
 /// not answer.
-pub async fn run<B: Backend>(config: &Config, backend: B, name: &str) -> anyhow::Result<()> {
+pub async fn run<B: Backend, C: Clock>(
+    config: &Config,
+    backend: B,
+    clock: Arc<C>,
+    name: &str,
+) -> anyhow::Result<()> {
     let listener = Listener::bind(config.listen)?;
-    let clock = Arc::new(SystemClock::default());
     let cache = Cache::new(Arc::new(backend), config.cache_entries);
     let settings = Settings {
         namespace: NamespaceName::new(&config.namespace).context("namespace")?,
         global_config: config.global_config.clone(),
         enforce_min_gb: config.enforce_min_gb,
-        random: config
-            .random_seed
-            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+        random: config.random(),
     };
     let server = Arc::new(JobServer::new(cache, clock.clone(), settings).await?);
     let stop = CancellationToken::new();
@@ -52,10 +54,15 @@ pub async fn run<B: Backend>(config: &Config, backend: B, name: &str) -> anyhow:
         namespace = config.namespace,
         "coordinated runs"
     );
+    let hints = {
+        let (server, stop) = (server.clone(), stop.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(server.heed_hints()).await })
+    };
     let upkeep = {
         let stop = stop.clone();
         tokio::spawn(async move { duties::keep_up(&server, &clock, stop).await })
     };
     network.run(stop).await;
+    hints.await.context("heeding hints ended in a panic")?;
     upkeep.await.context("upkeep ended in a panic")
 }

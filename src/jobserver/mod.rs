@@ -6,6 +6,7 @@
 //! made here or in `wire`.
 
 mod answer;
+mod hints;
 mod locks;
 mod session;
 mod specs;
@@ -212,7 +213,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         let now = self.clock.now();
         let swept = self.cache.backend().sweep(now, steps_max).await?;
         for (namespace, _, units) in swept.available {
-            self.waiting.wake(namespace, units);
+            self.available(namespace, units);
         }
         if swept.more {
             return Ok(Upkeep::More);

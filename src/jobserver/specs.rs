@@ -17,7 +17,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     ) -> CallResult<'a> {
         self.cache.put_spec(namespace, &spec).await?;
         // It may have been paused before, or had other limits.
-        self.waiting.wake(namespace, usize::MAX);
+        self.available(namespace, usize::MAX);
         Ok(done())
     }
 
@@ -75,7 +75,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
                 "work spec {name} cannot be continuous: its definition does not say so"
             )),
             Some(true) => {
-                self.waiting.wake(namespace, usize::MAX);
+                self.available(namespace, usize::MAX);
                 done()
             }
         })

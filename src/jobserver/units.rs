@@ -26,7 +26,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         if added.is_none() {
             return Ok(refused(no_such_spec(name)));
         }
-        self.waiting.wake(namespace, units.len());
+        self.available(namespace, units.len());
         let delays = units
             .iter()
             .map(|unit| unit.delay)
@@ -180,7 +180,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         Ok(match deleted {
             Some(deleted) => {
                 // A pending unit that is gone makes room under max_running.
-                self.waiting.wake(namespace, usize::MAX);
+                self.available(namespace, usize::MAX);
                 Reply::Pair(Value::Unsigned(deleted), None)
             }
             None => Reply::Pair(Value::Unsigned(0), Some(no_such_spec(call.spec))),

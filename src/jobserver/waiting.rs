@@ -42,6 +42,8 @@ pub(super) struct Waiting {
     /// When the daemon's upkeep will next look for what has come due.
     alarm: AtomicI64,
     earlier: Notify,
+    /// Told when someone begins to wait.
+    joined: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +59,7 @@ impl Default for Waiting {
             members: AtomicUsize::new(0),
             alarm: AtomicI64::new(i64::MAX),
             earlier: Notify::new(),
+            joined: Notify::new(),
         }
     }
 }
@@ -74,6 +77,7 @@ impl Waiting {
         self.members.fetch_add(1, Ordering::SeqCst);
         // What is due next matters only while someone waits.
         self.earlier.notify_one();
+        self.joined.notify_one();
         Member {
             waiting: self,
             wishes,
@@ -92,6 +96,20 @@ impl Waiting {
                     group.woken.notify_one();
                 }
             }
+        }
+    }
+
+    /// Wakes one of each group: it may be worth a look.
+    pub(super) fn wake_all(&self) {
+        for group in self.groups.lock().expect(HELD).values() {
+            group.woken.notify_one();
+        }
+    }
+
+    /// Resolves when there is someone who waits. For one caller at a time.
+    pub(super) async fn someone(&self) {
+        while self.is_empty() {
+            self.joined.notified().await;
         }
     }
 
@@ -219,5 +237,19 @@ mod tests {
         let waiting = Waiting::default();
         drop(waiting.join(wishes("a")));
         assert!(waiting.is_empty() && waiting.groups.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_looks_after_those_who_wait_sleeps_until_there_is_someone() {
+        let waiting = Waiting::default();
+        drop(waiting.join(wishes("a"))); // came and went
+        let mut someone = pin!(waiting.someone());
+        assert!(!is_ready(someone.as_mut()).await);
+        let member = waiting.join(wishes("b"));
+        someone.await;
+        let mut woken = pin!(member.woken());
+        assert!(!is_ready(woken.as_mut()).await);
+        waiting.wake_all();
+        woken.await;
     }
 }

@@ -219,7 +219,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         call: &UpdateWorkUnit<'_>,
         chained: usize,
     ) {
-        self.waiting.wake(namespace, chained.saturating_add(1));
+        self.available(namespace, chained.saturating_add(1));
         if !call.ask.delay.is_zero() {
             self.waiting.will_be_due(now.after(call.ask.delay));
         }

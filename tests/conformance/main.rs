@@ -33,6 +33,18 @@ macro_rules! conformance {
                 #[tokio::test] async fn $case() { cases::$group::$case(World::memory(1024).await).await; }
             )* })*
         }
+        mod postgres_uncached {
+            use crate::{cases, support::World};
+            $(mod $group { use super::*; $(
+                #[tokio::test] async fn $case() { cases::$group::$case(World::postgres(0).await).await; }
+            )* })*
+        }
+        mod postgres_cached {
+            use crate::{cases, support::World};
+            $(mod $group { use super::*; $(
+                #[tokio::test] async fn $case() { cases::$group::$case(World::postgres(1024).await).await; }
+            )* })*
+        }
     };
 }
 

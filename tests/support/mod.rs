@@ -3,13 +3,18 @@
 
 #![allow(dead_code, reason = "no suite uses all of it")]
 
+pub mod postgres;
 pub mod value;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use coordinated::{
-    backend::{Backend, Retention, memory::Memory},
+    backend::{
+        Backend, Retention,
+        memory::Memory,
+        postgres::{InProgress, Options, Postgres, Statements},
+    },
     cache::Cache,
     clock::ManualClock,
     jobserver::{Answered, JobServer, Session, Settings},
@@ -36,6 +41,36 @@ pub struct World<B> {
     pub server: Arc<JobServer<B, ManualClock>>,
     pub clock: Arc<ManualClock>,
     backend: Arc<B>,
+    /// Where a PostgreSQL backend keeps everything; gone with this.
+    pub schema: Option<postgres::Schema>,
+    /// The calls on the database that are in progress; none where there is no database.
+    pub in_progress: InProgress,
+}
+
+/// A PostgreSQL backend on this schema, as one daemon has it.
+pub async fn on_schema(schema: &postgres::Schema, retention: Retention) -> Postgres {
+    let options = Options {
+        connection: schema.connection().to_owned(),
+        direct: None,
+        schema: schema.name().parse().unwrap(),
+        connections_max: 8,
+        statements: Statements::Cached,
+        retention,
+        random: fastrand::Rng::with_seed(1),
+    };
+    Postgres::connect(options).await.unwrap()
+}
+
+impl World<Postgres> {
+    /// On PostgreSQL in a schema of its own, with a cache of so many entries.
+    pub async fn postgres(cache_entries: usize) -> World<Postgres> {
+        let schema = postgres::schema().await;
+        let backend = on_schema(&schema, Retention::default()).await;
+        let in_progress = backend.in_progress();
+        let mut world = World::on(backend, cache_entries, settings()).await;
+        (world.schema, world.in_progress) = (Some(schema), in_progress);
+        world
+    }
 }
 
 impl World<Memory> {
@@ -63,7 +98,9 @@ impl<B: Backend> World<B> {
     /// Another job server on the same backend, with a cache of its own.
     pub async fn beside(&self, cache_entries: usize) -> World<B> {
         let (backend, clock) = (self.backend.clone(), self.clock.clone());
-        World::serve(backend, clock, cache_entries, settings()).await
+        let mut world = World::serve(backend, clock, cache_entries, settings()).await;
+        world.in_progress = self.in_progress.clone();
+        world
     }
 
     async fn serve(
@@ -80,6 +117,8 @@ impl<B: Backend> World<B> {
             server: Arc::new(server),
             clock,
             backend,
+            schema: None,
+            in_progress: InProgress::default(),
         }
     }
 
@@ -89,6 +128,7 @@ impl<B: Backend> World<B> {
             server: self.server.clone(),
             session: self.server.open(),
             leave: CancellationToken::new(),
+            in_progress: self.in_progress.clone(),
             id: 0,
         }
     }
@@ -105,6 +145,7 @@ pub struct Client<B> {
     session: Session,
     /// Ends waits, as a hang-up does.
     pub leave: CancellationToken,
+    pub in_progress: InProgress,
     id: u64,
 }
 

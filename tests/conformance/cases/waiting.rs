@@ -1,31 +1,62 @@
 //! `get_work` with `wait` (protocol.md §5). Time moves by hand, and so does upkeep.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use coordinated::{backend::Backend, jobserver::Upkeep};
+use coordinated::{
+    backend::{Backend, postgres::InProgress},
+    jobserver::Upkeep,
+};
 use serde_cbor::Value;
 
 use crate::support::{Client, World, int, list, map, text};
 
-type Waiting = Pin<Box<dyn Future<Output = Option<String>>>>;
+/// A request that waits.
+struct Waiting {
+    request: Pin<Box<dyn Future<Output = Option<String>>>>,
+    in_progress: InProgress,
+}
+
+impl Future for Waiting {
+    type Output = Option<String>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<String>> {
+        self.request.as_mut().poll(context)
+    }
+}
 
 /// A request for one unit that waits up to `seconds`, polled until it waits.
 async fn wait<B: Backend>(mut c: Client<B>, seconds: u32) -> Waiting {
-    let mut waiting: Waiting = Box::pin(async move {
+    let in_progress = c.in_progress.clone();
+    let request = Box::pin(async move {
         let wait = [("wait", int(seconds))];
         c.take_with("w", wait).await.map(|work| work.key)
     });
+    let mut waiting = Waiting {
+        request,
+        in_progress,
+    };
     assert!(!is_ready(&mut waiting).await, "there is nothing to do yet");
     waiting
 }
 
-/// Whether the request has been answered, given every chance to be.
+/// Whether the request has been answered, given every chance to be: until it waits for
+/// nothing but work.
 async fn is_ready(waiting: &mut Waiting) -> bool {
-    for _ in 0..8 {
+    let mut polls = 0;
+    while polls < 8 {
         let polled = tokio::select! { biased; _ = &mut *waiting => true, () = tokio::task::yield_now() => false };
         if polled {
             return true;
         }
+        polls = match waiting.in_progress.count() {
+            0 => polls + 1,
+            _ => 0,
+        };
     }
     false
 }

@@ -1,0 +1,405 @@
+//! Handing units out (semantics.md §4, steps 4 and 5, and §5).
+//!
+//! One statement claims for any number of callers. It holds the spec's row shared, so
+//! that pausing or deleting the spec waits for it, and what was acknowledged holds. If
+//! a lease or a delay has ended that nobody has written down yet, it claims nothing and
+//! says so; the ended ones are written down first ([`expire`](super::sweep)).
+//!
+//! Specs with `max_running` or continuous units pass one at a time, on the lock of their
+//! row, which makes both exact over all daemons.
+
+use super::{
+    Store,
+    change::LOCK_SPEC,
+    error::contended,
+    lease::Run,
+    row::{self, get, unexpected},
+    specs::Known,
+    statement::{Repeat, Statement},
+    sweep::expire,
+};
+use crate::{
+    backend::{Claim, Claims, Result},
+    clock::Timestamp,
+    limits::{
+        CLAIM_BYTES_MAX, CLAIM_UNITS_MAX, CONTINUOUS_KEYS_MAX, EXHAUSTED_UNITS_MAX,
+        STALE_ROUNDS_MAX,
+    },
+    model::{AttemptId, Claimed, SpecId, TOO_MANY_RETRIES, WorkerName, with_traceback},
+};
+use tokio_postgres::Row;
+
+/// `$1` spec, `$2` its version, `$3` now; for each caller `$4` worker, `$5` units, `$6`
+/// end of lease; `$7` most units, `$8` most attempts or 0, `$9` most bytes for a caller,
+/// `$10` history kept, `$11` max_running or 0, `$12` whether to look for what has ended.
+static CLAIM: Statement = Statement::once("claim", include_str!("sql/claim.sql"));
+
+/// `$1` now; for each unit `$2` id, `$3` attempts, `$4` data; `$5` worker, `$6` history kept.
+static EXHAUST: Statement = Statement::repeatable("exhaust", include_str!("sql/exhaust.sql"));
+
+/// `$1` spec, `$2` now, `$3` when the next one may be made, `$4` keys to try, a
+/// millisecond apart. The caller holds the spec.
+static MAKE_CONTINUOUS: Statement = Statement::once(
+    "make_continuous",
+    "with source as materialized (
+        select shelf_id from spec s
+        where id = $1 and (next_continuous is null or next_continuous <= $2)
+            and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1)
+            and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 2)
+            and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 3)
+    ), free as (
+        select convert_to(div(ms, 1000)::text || '.' || lpad(mod(ms, 1000)::text, 3, '0'), 'UTF8') as key
+        from generate_series($2 / 1000, $2 / 1000 + $4::bigint - 1) ms
+        where not exists (
+            select from unit
+            where shelf_id = (select shelf_id from source) and key = convert_to(
+                div(ms, 1000)::text || '.' || lpad(mod(ms, 1000)::text, 3, '0'), 'UTF8')
+        )
+        order by ms limit 1
+    ), made as (
+        insert into unit (shelf_id, priority, status, is_text, key, data)
+        select source.shelf_id, 0, 1, true, free.key, '\\xa0' from source cross join free
+        on conflict do nothing
+        returning shelf_id
+    ), counted as (
+        insert into tally (shelf_id, available) select shelf_id, 1 from made
+    )
+    update spec set next_continuous = $3 where id = $1 and exists (select from made)",
+);
+
+/// What a claim asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) now: Timestamp,
+    pub(super) worker: WorkerName,
+    pub(super) units_max: usize,
+    pub(super) ends: Timestamp,
+}
+
+impl Asked {
+    pub(super) fn new(now: Timestamp, claim: &Claim) -> Asked {
+        Asked {
+            now,
+            worker: claim.worker.clone(),
+            units_max: claim.units_max,
+            ends: now.after(claim.lease),
+        }
+    }
+}
+
+/// A unit that has been attempted too often.
+struct Exhausted {
+    unit: i64,
+    tries: i32,
+    data: Vec<u8>,
+}
+
+/// What one statement found.
+#[derive(Default)]
+struct Found {
+    /// By caller.
+    given: Vec<Vec<Claimed>>,
+    exhausted: Vec<Exhausted>,
+    /// Whether there were fewer units than asked for.
+    is_empty: bool,
+}
+
+enum Outcome {
+    Found(Found),
+    /// The spec is not what is known of it.
+    Stale,
+    /// Something has ended and is to be written down first.
+    Due,
+}
+
+impl Store {
+    /// Claims for several callers; one answer for each, in order.
+    ///
+    /// # Errors
+    /// [`Error::Gone`](crate::backend::Error::Gone) if the spec was deleted.
+    pub(super) async fn claim_all(&self, spec: SpecId, asked: &[Asked]) -> Result<Vec<Claims>> {
+        let mut claims: Vec<Claims> = asked.iter().map(|_| Claims::default()).collect();
+        let mut bytes = vec![0; asked.len()];
+        let mut exhausted = 0;
+        loop {
+            let mut known = self.known(spec).await?;
+            if known.options.paused {
+                known = self.fresh(spec).await?;
+            }
+            if known.options.paused {
+                break;
+            }
+            let limit = most(known.options.max_getwork);
+            let wanted = asked
+                .iter()
+                .zip(&claims)
+                .zip(&bytes)
+                .map(|((asked, claims), &bytes)| {
+                    let left = asked
+                        .units_max
+                        .min(limit)
+                        .saturating_sub(claims.units.len());
+                    if bytes < CLAIM_BYTES_MAX { left } else { 0 }
+                });
+            let wanted: Vec<usize> = wanted.collect();
+            let seen = self.boards.generation();
+            let found = match self.claim_known(&known, asked, &wanted).await {
+                Ok(found) => found,
+                Err(error) if claims.iter().all(|claims| claims.units.is_empty()) => {
+                    return Err(error);
+                }
+                Err(_) => break, // what was claimed before is to reach its workers
+            };
+            let count: usize = found.given.iter().map(Vec::len).sum();
+            let due = asked.iter().map(|asked| asked.ends).min();
+            self.boards
+                .claimed(known.id, count, found.is_empty, seen, due);
+            for (i, units) in found.given.into_iter().enumerate() {
+                bytes[i] += units.iter().map(|unit| unit.data.len()).sum::<usize>();
+                claims[i].units.extend(units);
+            }
+            if found.exhausted.is_empty() {
+                break;
+            }
+            let worker = &asked[0].worker;
+            let now = latest(asked);
+            exhausted += found.exhausted.len();
+            if self.exhaust(now, worker, found.exhausted).await.is_err() {
+                break; // they are found again
+            }
+            let is_done = |i: usize| claims[i].units.len() >= asked[i].units_max.min(limit);
+            if exhausted >= EXHAUSTED_UNITS_MAX || (0..asked.len()).all(is_done) {
+                break;
+            }
+        }
+        claims
+            .iter_mut()
+            .for_each(|claims| claims.exhausted = exhausted);
+        Ok(claims)
+    }
+
+    /// Claims as the spec's options say, once it is known what they are.
+    async fn claim_known(&self, known: &Known, asked: &[Asked], wanted: &[usize]) -> Result<Found> {
+        let (now, spec) = (latest(asked), known.id);
+        let mut refreshed = None;
+        for round in 0..STALE_ROUNDS_MAX {
+            let known = refreshed.as_deref().unwrap_or(known);
+            if known.options.paused {
+                return Ok(Found::default());
+            }
+            let statement = ClaimStatement {
+                known,
+                now,
+                asked,
+                wanted,
+                history: row::bounded(self.retention.attempt_history),
+            };
+            let outcome = if known.options.max_running > 0 || known.options.continuous {
+                self.claim_guarded(&statement).await?
+            } else {
+                let rows = statement.run(&*self.pool, true).await?;
+                match statement.outcome(&rows)? {
+                    Outcome::Due => {
+                        self.expire_all(now, known).await?;
+                        let rows = statement.run(&*self.pool, false).await?;
+                        statement.outcome(&rows)?
+                    }
+                    outcome => outcome,
+                }
+            };
+            match outcome {
+                Outcome::Found(found) => return Ok(found),
+                Outcome::Due => return Err(unexpected("answer")),
+                Outcome::Stale => {
+                    debug_assert!(round < STALE_ROUNDS_MAX, "bounded");
+                    self.directory.forget(spec);
+                    refreshed = Some(self.fresh(spec).await?);
+                }
+            }
+        }
+        Err(contended("the work spec is changed all the time"))
+    }
+
+    /// Claims while no other daemon can, from the spec or for its next unit.
+    async fn claim_guarded(&self, claim: &ClaimStatement<'_>) -> Result<Outcome> {
+        let known = claim.known;
+        let spec = &row::signed(known.id.get());
+        let (outcome, ended) = self
+            .pool
+            .transaction("claim_guarded", Repeat::Never, |transaction| {
+                Box::pin(async move {
+                    let locked = transaction
+                        .query(&LOCK_SPEC, &[spec, &known.version])
+                        .await?;
+                    if locked.is_empty() {
+                        return Ok((Outcome::Stale, 0));
+                    }
+                    let ended = expire(transaction, claim.now, known.id).await?;
+                    if known.options.continuous {
+                        let next = claim.now.after(known.options.interval).as_micros();
+                        let now = claim.now.as_micros();
+                        transaction
+                            .query(&MAKE_CONTINUOUS, &[spec, &now, &next, &CONTINUOUS_KEYS_MAX])
+                            .await?;
+                    }
+                    let rows = claim.run(transaction, false).await?;
+                    Ok((claim.outcome(&rows)?, ended))
+                })
+            })
+            .await?;
+        self.untold.add(known, ended);
+        Ok(outcome)
+    }
+
+    /// Fails units that have been attempted too often.
+    async fn exhaust(
+        &self,
+        now: Timestamp,
+        worker: &WorkerName,
+        units: Vec<Exhausted>,
+    ) -> Result<()> {
+        let (mut ids, mut tries, mut data) = (Vec::new(), Vec::new(), Vec::new());
+        for unit in &units {
+            ids.push(unit.unit);
+            tries.push(unit.tries);
+            data.push(with_traceback(&unit.data, TOO_MANY_RETRIES));
+        }
+        let data: Vec<&[u8]> = data.iter().map(|data| &data[..]).collect();
+        let history = row::bounded(self.retention.attempt_history);
+        let worker = worker.as_str().as_bytes();
+        self.pool
+            .query(
+                &EXHAUST,
+                &[&now.as_micros(), &ids, &tries, &data, &worker, &history],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+/// One claim of so many units for each caller.
+struct ClaimStatement<'a> {
+    known: &'a Known,
+    now: Timestamp,
+    asked: &'a [Asked],
+    wanted: &'a [usize],
+    history: i64,
+}
+
+impl ClaimStatement<'_> {
+    fn total(&self) -> usize {
+        let sum = self
+            .wanted
+            .iter()
+            .fold(0usize, |sum, &n| sum.saturating_add(n));
+        sum.min(CLAIM_UNITS_MAX)
+    }
+
+    async fn run(&self, on: &impl Run, look_for_due: bool) -> Result<Vec<Row>> {
+        let options = &self.known.options;
+        let workers: Vec<&[u8]> = self
+            .asked
+            .iter()
+            .map(|a| a.worker.as_str().as_bytes())
+            .collect();
+        let counts: Vec<i64> = self.wanted.iter().map(|&n| row::bounded(n)).collect();
+        let ends: Vec<i64> = self
+            .asked
+            .iter()
+            .map(|asked| asked.ends.as_micros())
+            .collect();
+        on.run(
+            &CLAIM,
+            &[
+                &row::signed(self.known.id.get()),
+                &self.known.version,
+                &self.now.as_micros(),
+                &workers,
+                &counts,
+                &ends,
+                &row::bounded(self.total()),
+                &row::signed(options.max_retries),
+                &row::bounded(CLAIM_BYTES_MAX / self.asked.len().max(1)),
+                &self.history,
+                &row::signed(options.max_running),
+                &look_for_due,
+            ],
+        )
+        .await
+    }
+
+    fn outcome(&self, rows: &[Row]) -> Result<Outcome> {
+        let first = rows.first().ok_or_else(|| unexpected("answer"))?;
+        if !get::<bool>(first, 0)? {
+            return Ok(Outcome::Stale);
+        }
+        if get::<bool>(first, 1)? {
+            return Ok(Outcome::Due);
+        }
+        let picked: i64 = get(first, 2)?;
+        let mut found = Found {
+            given: self.asked.iter().map(|_| Vec::new()).collect(),
+            exhausted: Vec::new(),
+            // With `max_running`, it may be room that there is too little of.
+            is_empty: self.known.options.max_running == 0 && picked < row::bounded(self.total()),
+        };
+        let mut exhausted_bytes = 0usize;
+        for row in rows {
+            match get::<Option<bool>>(row, 3)? {
+                None => {}
+                Some(true) => {
+                    let caller = usize::try_from(get::<i64>(row, 4)? - 1).ok();
+                    let caller = caller.filter(|&caller| caller < self.asked.len());
+                    let caller = caller.ok_or_else(|| unexpected("answer"))?;
+                    found.given[caller].push(claimed(row, self.asked[caller].ends)?);
+                }
+                // Copies their data, and may go on for as long as there are units.
+                Some(false)
+                    if found.exhausted.len() < EXHAUSTED_UNITS_MAX
+                        && exhausted_bytes <= CLAIM_BYTES_MAX =>
+                {
+                    let data: Vec<u8> = get(row, 9)?;
+                    exhausted_bytes = exhausted_bytes.saturating_add(data.len());
+                    found.exhausted.push(Exhausted {
+                        unit: get(row, 6)?,
+                        tries: get(row, 11)?,
+                        data,
+                    });
+                }
+                Some(false) => {}
+            }
+        }
+        Ok(Outcome::Found(found))
+    }
+}
+
+fn claimed(row: &Row, expires: Timestamp) -> Result<Claimed> {
+    Ok(Claimed {
+        unit: row::unit_id(row, 6)?,
+        key: row::key(row, 7, 8)?,
+        data: row::data(row, 9)?,
+        attempt: AttemptId::new(row::id(row, 10)?),
+        number: row::tries(row, 11)?,
+        expires,
+        priority: row::priority(row, 12)?,
+    })
+}
+
+/// A limit of which 0 is none.
+fn most(limit: u64) -> usize {
+    match limit {
+        0 => CLAIM_UNITS_MAX,
+        limit => usize::try_from(limit)
+            .unwrap_or(usize::MAX)
+            .min(CLAIM_UNITS_MAX),
+    }
+}
+
+/// The time of a statement that serves several calls.
+fn latest(asked: &[Asked]) -> Timestamp {
+    asked
+        .iter()
+        .map(|asked| asked.now)
+        .max()
+        .unwrap_or(Timestamp::EPOCH)
+}

@@ -1,0 +1,54 @@
+), present as materialized (
+    select l.*, k.ord, k.data as new_data, k.priority as new_priority, k.not_before as new_not_before,
+        l.status = 3 and coalesce(l.due > (select now from context), true) as is_live
+    from locked l join links k on k.key = l.key
+    where l.shelf_id = (select shelf_id from target)
+), replaced as (
+    update unit u
+    set data = p.new_data, priority = p.new_priority, not_before = p.new_not_before,
+        status = case when p.is_live then 3 when p.new_not_before > (select now from context) then 2 else 1 end,
+        due = case when p.is_live then p.due when p.new_not_before > (select now from context) then p.new_not_before end,
+        attempt_id = case when p.status < 4 then p.attempt_id end,
+        worker = case when p.status < 4 then p.worker end,
+        started = case when p.status < 4 then p.started end,
+        ends = case when p.status < 4 then p.ends end,
+        attempt_data = case when p.status < 4 then p.attempt_data end
+    from present p
+    where u.id = p.id and u.id = any (array(select id from present))
+    returning p.ord, u.id, u.status, p.status as was
+), inserted as (
+    insert into unit (shelf_id, priority, not_before, due, status, is_text, key, data)
+    select (select shelf_id from target), k.priority, k.not_before,
+        case when k.not_before > (select now from context) then k.not_before end,
+        case when k.not_before > (select now from context) then 2 else 1 end,
+        k.is_text, k.key, k.data
+    from links k
+    where not exists (select from present p where p.key = k.key)
+    order by k.key
+    on conflict on constraint unit_key do nothing
+    returning id, status, key
+), put as materialized (
+    select ord, id, status, was from replaced
+    union all
+    select k.ord, i.id, i.status, null from inserted i join links k on k.key = i.key
+), put_counted as (
+    insert into tally (shelf_id, available, delayed, pending, finished, failed)
+    select (select shelf_id from target),
+        count(*) filter (where status = 1) - count(*) filter (where was = 1),
+        count(*) filter (where status = 2) - count(*) filter (where was = 2),
+        -count(*) filter (where was = 3 and status <> 3),
+        -count(*) filter (where was = 4),
+        -count(*) filter (where was = 5)
+    from put where was is distinct from status having count(*) > 0
+), put_logged as (
+    insert into attempt (unit_id, id, started, ended, how, held, worker, data)
+    select id, attempt_id, started, ends, case status when 4 then 3 else 4 end, false, worker, attempt_data
+    from present where status > 3 and (select history from context) > 0
+    returning unit_id
+), put_forgotten as (
+    delete from attempt a using put_logged l
+    where a.unit_id = l.unit_id and a.id <= (
+        select id from attempt o where o.unit_id = l.unit_id
+        order by id desc offset greatest((select history from context) - 1, 0) limit 1
+    )
+)

@@ -1,0 +1,15 @@
+//! The PostgreSQL backend against a real server, from the outside.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::large_futures,
+    reason = "test code"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
+mod waiting;
