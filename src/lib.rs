@@ -1,4 +1,8 @@
 #![doc = include_str!("../proto-notes/architecture.md")]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the docs are for this crate's developers"
+)]
 
 pub mod backend;
 pub mod cache;
