@@ -23,11 +23,11 @@ use std::{
 };
 
 use coordinated::{
-    backend::{Backend as _, Claim, Retention, UnitChange, postgres::Postgres},
-    clock::{Clock as _, SystemClock},
+    backend::{Backend as _, Claim, Retention, UnitChange, UnitPage, postgres::Postgres},
+    clock::{Clock as _, SystemClock, Timestamp},
     model::{
-        Claimed, Effect, KeyRef, NamespaceName, NewSpec, NewUnit, Phase, Priority, RawData, SpecId,
-        StringType, UnitKey, WorkerName,
+        Claimed, Effect, KeyRef, NamespaceId, NamespaceName, NewSpec, NewUnit, Phase, Priority,
+        RawData, SpecId, StatusSet, StringType, UnitKey, WorkerName,
     },
 };
 use support::{map, text};
@@ -131,6 +131,35 @@ fn spread(mut times: Vec<Duration>) -> String {
     format!("{:?}, p99 {:?}", at(50), at(99))
 }
 
+/// How long it takes to look at many units, or at few among many.
+async fn looks(daemon: &Postgres, namespace: NamespaceId, spec: SpecId, now: Timestamp) {
+    let begun = Instant::now();
+    let counts = daemon.count_units(now, spec).await.unwrap();
+    println!("counted {counts:?} in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    daemon
+        .board(now.after(Duration::from_secs(1)), namespace)
+        .await
+        .unwrap();
+    println!("board in {:?}", begun.elapsed());
+    for status in [1, 3, 4, 5] {
+        let page = UnitPage {
+            statuses: StatusSet::NONE.with_wire(status),
+            after: Some(b"unit 0000100000"),
+            limit: 100,
+        };
+        let begun = Instant::now();
+        let units = daemon.page_units(now, spec, page).await.unwrap().len();
+        println!("{units} units of state {status} in {:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    daemon.sweep(now, 1_000).await.unwrap();
+    println!("upkeep in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    daemon.next_due().await.unwrap();
+    println!("next due in {:?}", begun.elapsed());
+}
+
 #[tokio::main]
 async fn main() {
     let mut numbers = std::env::args().filter_map(|arg| arg.parse::<usize>().ok());
@@ -154,7 +183,7 @@ async fn main() {
         drain(&daemon, spec, callers, units.max(1), Duration::from_secs(4)).await;
     }
     let clock = SystemClock::default();
-    let begun = Instant::now();
-    let counts = daemon.count_units(clock.now(), spec).await.unwrap();
-    println!("counted {counts:?} in {:?}", begun.elapsed());
+    for _ in 0..2 {
+        looks(&daemon, namespace, spec, clock.now()).await;
+    }
 }
