@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench postgres -- [units] [callers…]
 //!
+//! 100008 is 8 callers who take up to 100 units each.
 //! Uses the server named in `COORDINATED_TEST_POSTGRES`, whose settings decide most of what
 //! comes out; without it, the tests' throw-away cluster, which does not wait for its disk.
 
@@ -22,11 +23,11 @@ use std::{
 };
 
 use coordinated::{
-    backend::{Backend as _, Claim, Retention, UnitChange, postgres::Postgres},
-    clock::{Clock as _, SystemClock},
+    backend::{Backend as _, Claim, Retention, UnitChange, UnitPage, postgres::Postgres},
+    clock::{Clock as _, SystemClock, Timestamp},
     model::{
-        Effect, KeyRef, NamespaceName, NewSpec, NewUnit, Phase, Priority, RawData, SpecId,
-        StringType, UnitKey, WorkerName,
+        Claimed, Effect, KeyRef, NamespaceId, NamespaceName, NewSpec, NewUnit, Phase, Priority,
+        RawData, SpecId, StatusSet, StringType, UnitKey, WorkerName,
     },
 };
 use support::{map, text};
@@ -62,9 +63,14 @@ async fn add(daemon: &Postgres, spec: SpecId, count: usize) {
     println!("added {count} units: {rate:.0}/s");
 }
 
-/// Claims and finishes by so many callers for a while; jobs a second, and the time of the
-/// slowest claim of a hundred.
-async fn drain(daemon: &Arc<Postgres>, spec: SpecId, callers: usize, span: Duration) {
+/// Claims and finishes by so many callers for a while.
+async fn drain(
+    daemon: &Arc<Postgres>,
+    spec: SpecId,
+    callers: usize,
+    units_max: usize,
+    span: Duration,
+) {
     let clock = Arc::new(SystemClock::default());
     let begun = Instant::now();
     let tasks: Vec<_> = (0..callers)
@@ -73,19 +79,17 @@ async fn drain(daemon: &Arc<Postgres>, spec: SpecId, callers: usize, span: Durat
             let claim = Claim {
                 spec,
                 worker: WorkerName::new(&format!("worker {caller}")).unwrap(),
-                units_max: 1,
+                units_max,
                 lease: Duration::from_secs(300),
             };
             tokio::spawn(async move {
-                let mut times = Vec::new();
+                let (mut times, mut finish_times, mut jobs) = (Vec::new(), Vec::new(), 0);
                 while begun.elapsed() < span {
                     let asked = Instant::now();
                     let claims = daemon.claim(clock.now(), &claim).await.unwrap();
                     times.push(asked.elapsed());
-                    let Some(unit) = claims.units.first() else {
-                        panic!("there are too few units");
-                    };
-                    let finish = UnitChange {
+                    assert!(!claims.units.is_empty(), "there are too few units");
+                    let finish = |unit: &Claimed| UnitChange {
                         unit: unit.unit,
                         phase: Phase::Open,
                         attempt: Some(unit.attempt),
@@ -93,21 +97,67 @@ async fn drain(daemon: &Arc<Postgres>, spec: SpecId, callers: usize, span: Durat
                         worker: None,
                         data: Some(unit.data.clone()),
                     };
-                    let made = daemon.change_units(clock.now(), spec, vec![finish]).await;
-                    made.unwrap().remove(0).unwrap();
+                    let changes = claims.units.iter().map(finish).collect();
+                    let made = daemon
+                        .change_units(clock.now(), spec, changes)
+                        .await
+                        .unwrap();
+                    assert!(made.iter().all(Result::is_ok));
+                    finish_times.push(asked.elapsed());
+                    jobs += made.len();
                 }
-                times
+                (times, finish_times, jobs)
             })
         })
         .collect();
-    let mut times = Vec::new();
+    let (mut claims, mut finishes, mut jobs) = (Vec::new(), Vec::new(), 0);
     for task in tasks {
-        times.extend(task.await.unwrap());
+        let (claimed, finished, done) = task.await.unwrap();
+        claims.extend(claimed);
+        finishes.extend(finished);
+        jobs += done;
     }
+    let rate = jobs as f64 / begun.elapsed().as_secs_f64();
+    let (claims, finishes) = (spread(claims), spread(finishes));
+    println!(
+        "{callers:4} callers of {units_max}: {rate:8.0} jobs/s; claims {claims}; finishes {finishes}"
+    );
+}
+
+/// The median and the slowest of a hundred.
+fn spread(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
-    let rate = times.len() as f64 / begun.elapsed().as_secs_f64();
-    let (median, slow) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    println!("{callers:4} callers: {rate:8.0} jobs/s; claims {median:?}, p99 {slow:?}");
+    let at = |percent: usize| times[times.len() * percent / 100];
+    format!("{:?}, p99 {:?}", at(50), at(99))
+}
+
+/// How long it takes to look at many units, or at few among many.
+async fn looks(daemon: &Postgres, namespace: NamespaceId, spec: SpecId, now: Timestamp) {
+    let begun = Instant::now();
+    let counts = daemon.count_units(now, spec).await.unwrap();
+    println!("counted {counts:?} in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    daemon
+        .board(now.after(Duration::from_secs(1)), namespace)
+        .await
+        .unwrap();
+    println!("board in {:?}", begun.elapsed());
+    for status in [1, 3, 4, 5] {
+        let page = UnitPage {
+            statuses: StatusSet::NONE.with_wire(status),
+            after: Some(b"unit 0000100000"),
+            limit: 100,
+        };
+        let begun = Instant::now();
+        let units = daemon.page_units(now, spec, page).await.unwrap().len();
+        println!("{units} units of state {status} in {:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    daemon.sweep(now, 1_000).await.unwrap();
+    println!("upkeep in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    daemon.next_due().await.unwrap();
+    println!("next due in {:?}", begun.elapsed());
 }
 
 #[tokio::main]
@@ -129,10 +179,11 @@ async fn main() {
     let spec = daemon.put_spec(namespace, &spec).await.unwrap();
     add(&daemon, spec, count).await;
     for callers in callers {
-        drain(&daemon, spec, callers, Duration::from_secs(4)).await;
+        let (callers, units) = (callers % 1_000, callers / 1_000);
+        drain(&daemon, spec, callers, units.max(1), Duration::from_secs(4)).await;
     }
     let clock = SystemClock::default();
-    let begun = Instant::now();
-    let counts = daemon.count_units(clock.now(), spec).await.unwrap();
-    println!("counted {counts:?} in {:?}", begun.elapsed());
+    for _ in 0..2 {
+        looks(&daemon, namespace, spec, clock.now()).await;
+    }
 }

@@ -36,7 +36,8 @@ static BOARD: Statement = Statement::repeatable(
         "select ",
         known_columns!(),
         ", s.next_continuous, t.pending,
-            exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1),
+            (select true from unit u where u.shelf_id = s.shelf_id and u.status = 1
+                order by priority desc, key limit 1) is not null,
             (select due from unit u where u.shelf_id = s.shelf_id and u.status = 3 order by due limit 1),
             (select due from unit u where u.shelf_id = s.shelf_id and u.status = 2 order by due limit 1),
             (select count(*) from (

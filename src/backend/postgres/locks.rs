@@ -47,7 +47,10 @@ static IN_THE_WAY: Statement = Statement::repeatable(
     "in_the_way",
     "select p.ord, coalesce(
         (select l.owner from unnest($5::bytea[], $6::bigint[]) f(prefix, ord)
-            join lock l on l.namespace_id = $1 and l.path = f.prefix and l.deadline >= $2
+            cross join lateral (
+                select owner from lock
+                where namespace_id = $1 and path = f.prefix and deadline >= $2 offset 0
+            ) l
          where f.ord = p.ord order by length(f.prefix) limit 1),
         (select l.owner from lock l
          where l.namespace_id = $1 and l.path >= p.path and l.path < p.path_end and l.deadline >= $2
@@ -74,7 +77,10 @@ static OWNERS: Statement = Statement::repeatable(
     "lock_owners",
     "select p.ord, l.owner from namespace n
      left join unnest($2::bytea[]) with ordinality p(path, ord) on true
-     left join lock l on l.namespace_id = n.id and l.path = p.path and l.deadline >= $3
+     left join lateral (
+        select owner from lock
+        where namespace_id = n.id and path = p.path and deadline >= $3 offset 0
+     ) l on true
      where n.id = $1 order by p.ord",
 );
 

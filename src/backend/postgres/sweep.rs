@@ -62,15 +62,15 @@ static NEXT_DUE: Statement = Statement::repeatable(
 static FORGET: Statement = Statement::repeatable(
     "forget",
     "with workers as (
-        delete from worker w using (
-            select namespace_id, name from worker where expires < $1 order by expires limit $2
+        delete from worker where ctid = any (array(
+            select ctid from worker where expires < $1 order by expires limit $2
             for update skip locked
-        ) old where w.namespace_id = old.namespace_id and w.name = old.name returning 1
+        )) returning 1
     ), locks as (
-        delete from lock l using (
-            select namespace_id, path from lock where deadline < $1 order by deadline limit $2
+        delete from lock where ctid = any (array(
+            select ctid from lock where deadline < $1 order by deadline limit $2
             for update skip locked
-        ) old where l.namespace_id = old.namespace_id and l.path = old.path returning 1
+        )) returning 1
     )
     select (select count(*) from workers) + (select count(*) from locks)",
 );

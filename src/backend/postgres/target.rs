@@ -103,10 +103,16 @@ impl Target {
     pub(super) fn session(&self, schema: &str) -> Config {
         let mut config = self.config.clone();
         let theirs = config.get_options().unwrap_or_default();
+        // Planning our longer statements costs more than running them, so each is planned
+        // once, maybe while the tables are empty, and must be right when they have grown:
+        // rows by the most exact index and in its order, lists that a call brings by hash.
         // The later of two counts: the operator may set other times, but no other schema.
         let options = format!(
             "-c statement_timeout={} -c idle_in_transaction_session_timeout={} \
-             -c default_transaction_isolation=read\\ committed -c jit=off {theirs} \
+             -c default_transaction_isolation=read\\ committed -c jit=off \
+             -c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
+             -c enable_bitmapscan=off -c enable_sort=off -c enable_incremental_sort=off \
+             -c enable_nestloop=off -c enable_mergejoin=off {theirs} \
              -c search_path={schema}",
             STATEMENT_TIME_MAX.as_millis(),
             TRANSACTION_IDLE_MAX.as_millis(),

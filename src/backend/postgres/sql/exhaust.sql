@@ -22,9 +22,9 @@ with locked as materialized (
     from locked where attempt_id is not null and $6::bigint > 0
     returning unit_id
 ), forgotten as (
-    delete from attempt a using logged l
-    where a.unit_id = l.unit_id and a.id <= (
-        select id from attempt o where o.unit_id = l.unit_id
+    delete from attempt a
+    where a.unit_id = any (array(select unit_id from logged)) and a.id <= (
+        select id from attempt o where o.unit_id = a.unit_id
         order by id desc offset greatest($6::bigint - 1, 0) limit 1
     )
 )

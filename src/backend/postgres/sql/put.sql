@@ -46,9 +46,9 @@
     from present where status > 3 and (select history from context) > 0
     returning unit_id
 ), put_forgotten as (
-    delete from attempt a using put_logged l
-    where a.unit_id = l.unit_id and a.id <= (
-        select id from attempt o where o.unit_id = l.unit_id
+    delete from attempt a
+    where a.unit_id = any (array(select unit_id from put_logged)) and a.id <= (
+        select id from attempt o where o.unit_id = a.unit_id
         order by id desc offset greatest((select history from context) - 1, 0) limit 1
     )
 )
