@@ -216,7 +216,7 @@ pub const TRANSACTION_IDLE_MAX: Duration = Duration::from_secs(10);
 pub const DATABASE_CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// Most times that one call is tried again after a failure that may pass.
-pub const DATABASE_RETRIES_MAX: u32 = 10;
+pub const DATABASE_RETRIES_MAX: u32 = 20;
 
 /// How often the database's clock is looked at.
 pub const CLOCK_INTERVAL: Duration = Duration::from_secs(30);

@@ -1,6 +1,6 @@
 //! The tests' own PostgreSQL.
 
-use crate::support::schema;
+use crate::support::postgres::schema;
 
 #[tokio::test]
 async fn every_test_gets_an_empty_schema_which_is_dropped_after_it() {

@@ -4,10 +4,12 @@
     missing_docs,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::large_futures,
     reason = "test code"
 )]
 
-#[path = "../support/postgres.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 mod cluster;
+mod waiting;

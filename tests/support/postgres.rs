@@ -38,7 +38,6 @@ const HELP: &str = "tests of the PostgreSQL backend need its server programs: in
 
 /// Changes to the default settings. Nothing here survives a crash of the machine.
 const SETTINGS: &str = "
-listen_addresses = ''
 max_connections = 300
 fsync = off
 synchronous_commit = off
@@ -169,7 +168,10 @@ struct Cluster {
 
 impl Cluster {
     fn in_target() -> Cluster {
-        let folder = target().join("test-postgres");
+        Cluster::in_folder(target().join("test-postgres"))
+    }
+
+    fn in_folder(folder: PathBuf) -> Cluster {
         fs::create_dir_all(&folder).unwrap();
         let is_root = fs::metadata("/proc/self").map_or(true, |own| own.uid() == 0);
         Cluster {
@@ -203,11 +205,12 @@ impl Cluster {
         // Before it is made, so that whatever becomes of us, the next finds it.
         let (sockets, data) = (sockets.to_str().unwrap(), data.to_str().unwrap());
         fs::write(&record, format!("{folder}\n{stamp}\n{sockets}\n{data}\n")).unwrap();
-        self.make(sockets, data);
+        self.make(sockets, data, "listen_addresses = ''");
+        self.start(data);
         connection(sockets)
     }
 
-    fn make(&self, sockets: &str, data: &str) {
+    fn make(&self, sockets: &str, data: &str, more: &str) {
         let plain = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"];
         // A locale in which text does not sort by its bytes, as on many servers, where
         // this PostgreSQL has one that does not depend on the machine (15 and newer).
@@ -222,8 +225,11 @@ impl Cluster {
         }
         let mut settings = fs::read_to_string(format!("{data}/postgresql.conf")).unwrap();
         settings.push_str(SETTINGS);
-        settings.push_str(&format!("unix_socket_directories = '{sockets}'\n"));
+        settings.push_str(&format!("unix_socket_directories = '{sockets}'\n{more}\n"));
         fs::write(format!("{data}/postgresql.conf"), settings).unwrap();
+    }
+
+    fn start(&self, data: &str) {
         let mut start = self.command("pg_ctl");
         start.args(["-D", data, "-w", "-t", "60", "start"]);
         start.arg("-l").arg(format!("{data}/server.log"));
@@ -233,13 +239,17 @@ impl Cluster {
     /// Ends the cluster if it still runs, and removes what is left of it.
     fn remove(&self, sockets: &Path, data: &Path) {
         if data.join("postmaster.pid").exists() {
-            let mut stop = self.command("pg_ctl");
-            stop.args(["-m", "immediate", "-w", "stop", "-D"]).arg(data);
-            let _ = stop.output(); // it may be dead
+            self.stop(data); // it may be dead
         }
         for folder in [data, sockets] {
             let _ = fs::remove_dir_all(folder);
         }
+    }
+
+    fn stop(&self, data: &Path) {
+        let mut stop = self.command("pg_ctl");
+        stop.args(["-m", "immediate", "-w", "stop", "-D"]).arg(data);
+        let _ = stop.output();
     }
 
     /// A short path that only the server's user can enter: a socket's path may have no
@@ -302,6 +312,77 @@ impl Cluster {
             }
         }
         command
+    }
+}
+
+/// A cluster that one test has for itself, to stop or to set up as it likes; a second to
+/// make. Ends with this.
+pub struct OwnCluster {
+    cluster: Cluster,
+    sockets: PathBuf,
+    data: PathBuf,
+    port: u16,
+}
+
+impl OwnCluster {
+    /// Listens on a port of 127.0.0.1 too. `set_up` puts files into the folder of the data
+    /// and gives settings.
+    ///
+    /// # Panics
+    /// As [`schema`].
+    pub fn new(set_up: impl FnOnce(&Path) -> String) -> OwnCluster {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        let cluster = Cluster::in_folder(target().join(format!("test-postgres/own-{port}")));
+        let sockets = cluster.private_folder();
+        let data = cluster.data_folder(&sockets);
+        let own = OwnCluster {
+            cluster,
+            sockets,
+            data,
+            port,
+        };
+        let (sockets, data) = (own.sockets.to_str().unwrap(), own.data.to_str().unwrap());
+        let listen = format!("listen_addresses = '127.0.0.1'\nport = {port}\n");
+        own.cluster.make(sockets, data, &listen);
+        let more = set_up(&own.data);
+        for entry in fs::read_dir(&own.data).unwrap() {
+            own.cluster.give(&entry.unwrap().path());
+        }
+        let file = own.data.join("postgresql.conf");
+        let settings = fs::read_to_string(&file).unwrap();
+        fs::write(file, settings + &more).unwrap();
+        drop(free);
+        own.start();
+        own
+    }
+
+    /// Starts the server again.
+    pub fn start(&self) {
+        self.cluster.start(self.data.to_str().unwrap());
+    }
+
+    /// Ends the server as a crash does.
+    pub fn stop(&self) {
+        self.cluster.stop(&self.data);
+    }
+
+    /// How to connect by its socket.
+    pub fn connection(&self) -> String {
+        let (sockets, port) = (self.sockets.display(), self.port);
+        format!("host={sockets} port={port} user=postgres dbname=postgres")
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        self.cluster.remove(&self.sockets, &self.data);
+        let _ = fs::remove_dir_all(&self.cluster.folder);
     }
 }
 

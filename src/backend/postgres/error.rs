@@ -12,6 +12,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
+use deadpool_postgres::PoolError;
 use tokio_postgres::{
     error::SqlState,
     error::{DbError, Severity},
@@ -102,12 +103,20 @@ impl Failure {
     }
 
     /// There is no connection.
-    pub(super) fn connect(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Failure {
+    pub(super) fn connect(source: PoolError) -> Failure {
+        let answer = match &source {
+            PoolError::Backend(error) => error.as_db_error(),
+            _ => None,
+        };
+        // A server that says why it does not want us will say so again, unless it is
+        // starting, stopping or full.
+        let passing =
+            answer.is_none_or(|answer| is_outage(answer.code()) || is_shortage(answer.code()));
         Failure {
             cause: Cause::Connect(source.into()),
             effect: Effect::None,
-            passing: true,
-            retryable: true,
+            passing,
+            retryable: passing,
             broken: true,
             gone: None,
         }
@@ -292,5 +301,78 @@ pub(super) fn contended(what: &'static str) -> Error {
     Error::Unavailable {
         retryable: true,
         source: what.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(effect: Effect, retryable: bool) -> Failure {
+        Failure {
+            effect,
+            retryable,
+            ..Failure::unsent("statement", None)
+        }
+    }
+
+    #[test]
+    fn what_may_have_happened_is_repeated_only_where_that_is_safe() {
+        let (unsent, lost) = (failure(Effect::None, true), failure(Effect::Unknown, true));
+        assert!(unsent.may_repeat(Repeat::Never) && unsent.may_repeat(Repeat::Safe));
+        assert!(!lost.may_repeat(Repeat::Never) && lost.may_repeat(Repeat::Safe));
+    }
+
+    #[test]
+    fn a_caller_may_come_back_only_if_that_cannot_do_it_twice() {
+        let may_come_back = |failure: Failure, repeat| match failure.into_error(repeat) {
+            Error::Unavailable { retryable, .. } => retryable,
+            other => panic!("{other:?}"),
+        };
+        for (effect, repeat, expected) in [
+            (Effect::None, Repeat::Never, true),
+            (Effect::Unknown, Repeat::Safe, true),
+            (Effect::Unknown, Repeat::Never, false),
+        ] {
+            assert_eq!(may_come_back(failure(effect, true), repeat), expected);
+            assert!(!may_come_back(failure(effect, false), repeat));
+        }
+    }
+
+    #[test]
+    fn only_what_the_database_refused_for_good_is_the_calls_own_fault() {
+        let refused = |code: &str| Failure {
+            cause: Cause::Refused {
+                statement: "statement",
+                code: code.to_owned(),
+                message: String::new(),
+            },
+            ..failure(Effect::None, false)
+        };
+        assert!(is_about_the_call(
+            &refused("22003").into_error(Repeat::Never)
+        ));
+        assert!(is_about_the_call(&Error::Gone(Kind::Spec)));
+        let busy = Failure::busy().into_error(Repeat::Never);
+        assert!(!is_about_the_call(&busy));
+        let lost = failure(Effect::Unknown, true).into_error(Repeat::Never);
+        assert!(!is_about_the_call(&lost));
+    }
+
+    #[test]
+    fn every_caller_of_a_batch_gets_the_same_error() {
+        let error = shared(Failure::busy().into_error(Repeat::Never));
+        for _ in 0..2 {
+            let Error::Unavailable {
+                retryable: true,
+                source,
+            } = error()
+            else {
+                panic!("not the same");
+            };
+            assert_eq!(source.to_string(), Cause::Busy.to_string());
+        }
+        let gone = shared(Error::Gone(Kind::Namespace));
+        assert!(matches!(gone(), Error::Gone(Kind::Namespace)));
     }
 }

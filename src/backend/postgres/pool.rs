@@ -33,6 +33,7 @@ use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
 use tokio::time::Sleep;
 use tokio_postgres::{
     Client, Row, SimpleQueryMessage,
+    error::SqlState,
     types::{ToSql, Type},
 };
 use tracing::{debug, error, info, warn};
@@ -66,6 +67,8 @@ pub(super) struct Pool {
     types: Mutex<HashMap<&'static str, Arc<[Type]>>>,
     /// Whether the last attempt to reach the database failed.
     is_down: AtomicBool,
+    /// Whether the database did not know a statement that was prepared.
+    has_lost_statements: AtomicBool,
     random: Mutex<fastrand::Rng>,
     pub(super) in_progress: InProgress,
 }
@@ -122,6 +125,7 @@ impl Pool {
             statements,
             types: Mutex::default(),
             is_down: AtomicBool::new(false),
+            has_lost_statements: AtomicBool::new(false),
             random: Mutex::new(random),
             in_progress: InProgress::default(),
         }
@@ -283,6 +287,7 @@ impl<'p> Attempts<'p> {
     ) -> Result<()> {
         let statement = self.name;
         self.note_outage(&failure);
+        self.note_pooler(&failure);
         if failure.may_repeat(self.repeat) && self.failed < DATABASE_RETRIES_MAX {
             let pause = self.pause();
             self.failed += 1;
@@ -306,6 +311,21 @@ impl<'p> Attempts<'p> {
         let longest = DATABASE_PAUSE_MIN.saturating_mul(1 << self.failed.min(20));
         let part = self.pool.random.lock().expect(HELD).f64();
         longest.min(DATABASE_PAUSE_MAX).mul_f64(0.5 + part / 2.0)
+    }
+
+    /// Tells the operator once that prepared statements get lost.
+    fn note_pooler(&self, failure: &Failure) {
+        let Cause::Refused { code, .. } = &failure.cause else {
+            return;
+        };
+        let is_lost = *code == SqlState::INVALID_SQL_STATEMENT_NAME.code()
+            || *code == SqlState::DUPLICATE_PSTATEMENT.code();
+        if is_lost && !self.pool.has_lost_statements.swap(true, Ordering::Relaxed) {
+            warn!(
+                "prepared statements get lost, as behind a pooler that does not know them; \
+                 postgres_statements = \"unnamed\" does without"
+            );
+        }
     }
 
     /// Tells the operator once of each outage.

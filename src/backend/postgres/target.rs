@@ -339,3 +339,131 @@ fn value(text: &str) -> Option<(String, &str)> {
     }
     (!quoted).then_some((value, ""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str, environment: &[(&str, &str)]) -> Result<Target, BadTarget> {
+        Target::parse(text, |name| {
+            let found = environment.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn what_the_string_says_counts_and_the_rest_comes_from_the_environment() {
+        let environment = [
+            ("PGHOST", "there"),
+            ("PGPORT", "6432"),
+            ("PGUSER", "someone"),
+            ("PGPASSWORD", "secret"),
+            ("PGDATABASE", "jobs"),
+            ("PGAPPNAME", "me"),
+            ("PGSSLMODE", "disable"),
+        ];
+        let all = target("", &environment).unwrap().config;
+        assert_eq!(all.get_hosts(), [Host::Tcp("there".to_owned())]);
+        assert_eq!(all.get_ports(), [6432]);
+        assert_eq!(all.get_user(), Some("someone"));
+        assert_eq!(all.get_password(), Some(&b"secret"[..]));
+        assert_eq!(all.get_dbname(), Some("jobs"));
+        assert_eq!(all.get_application_name(), Some("me"));
+        assert_eq!(all.get_ssl_mode(), SslMode::Disable);
+        for text in [
+            "postgres://other:word@here:5433/work?application_name=it",
+            "host=here port=5433 user=other password='word' dbname = work application_name=it",
+        ] {
+            let own = target(text, &environment).unwrap().config;
+            assert_eq!(own.get_hosts(), [Host::Tcp("here".to_owned())], "{text}");
+            assert_eq!(own.get_ports(), [5433]);
+            assert_eq!(own.get_user(), Some("other"));
+            assert_eq!(own.get_password(), Some(&b"word"[..]));
+            assert_eq!(own.get_dbname(), Some("work"));
+            assert_eq!(own.get_application_name(), Some("it"));
+        }
+    }
+
+    #[test]
+    fn how_sure_one_is_of_the_server_follows_from_sslmode_and_the_certificates() {
+        let cases = [
+            ("", SslMode::Prefer, Verify::Nothing),
+            ("sslmode=disable", SslMode::Disable, Verify::Nothing),
+            ("sslmode=require", SslMode::Require, Verify::Nothing),
+            (
+                "sslmode=require sslrootcert=/ca.pem",
+                SslMode::Require,
+                Verify::Chain,
+            ),
+            ("sslmode=verify-ca", SslMode::Require, Verify::Chain),
+            (
+                "sslmode='verify-full' sslrootcert=system",
+                SslMode::Require,
+                Verify::Host,
+            ),
+        ];
+        for (text, mode, verify) in cases {
+            let target = target(&format!("host=db {text}"), &[]).unwrap();
+            assert_eq!(
+                (target.config.get_ssl_mode(), target.verify),
+                (mode, verify),
+                "{text}"
+            );
+        }
+        let url = "postgres://db/jobs?sslmode=verify-full&sslrootcert=%2Fetc%2Fmy%20ca.pem&connect_timeout=3";
+        let parsed = target(url, &[]).unwrap();
+        assert_eq!(parsed.verify, Verify::Host);
+        assert_eq!(parsed.roots, Some(PathBuf::from("/etc/my ca.pem")));
+        let socket = target("host=/run/postgresql sslmode=require", &[]).unwrap();
+        assert_eq!(
+            socket.config.get_ssl_mode(),
+            SslMode::Disable,
+            "nobody listens in"
+        );
+    }
+
+    #[test]
+    fn a_bad_string_is_refused_without_repeating_it() {
+        for text in [
+            "host=db password='secret",
+            "secret",
+            "postgres://me:secret@db:port/jobs",
+            "host=db sslmode=secret",
+            "host=db secret=secret1",
+        ] {
+            let error = target(text, &[]).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert!(target("", &[("PGPORT", "many")]).is_err());
+    }
+
+    #[test]
+    fn passwords_come_from_the_password_file_line_by_line() {
+        let file = std::env::temp_dir().join(format!("coordinated-pgpass-{}", std::process::id()));
+        let lines = "# db:*:*:*:comment\n*:6000:*:*:wrong port\n\
+                     db:*:jobs:me:a\\:b\\\\c\ndb:*:*:*:too late\n";
+        fs::write(&file, lines).unwrap();
+        let environment = [("PGPASSFILE", file.to_str().unwrap())];
+        let password = |text| {
+            let config = target(text, &environment).unwrap().config;
+            config.get_password().map(<[u8]>::to_vec)
+        };
+        assert_eq!(
+            password("host=db user=me dbname=jobs"),
+            Some(b"a:b\\c".to_vec())
+        );
+        assert_eq!(password("host=db user=you"), Some(b"too late".to_vec()));
+        assert_eq!(password("host=elsewhere user=me"), None);
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn the_schema_of_the_session_is_ours_and_its_times_the_operators() {
+        let text = "host=db options='-c statement_timeout=60000 -c search_path=theirs'";
+        let session = target(text, &[]).unwrap().session("ours");
+        let options = session.get_options().unwrap();
+        let last = |name: &str| options.rfind(&format!("-c {name}=")).unwrap();
+        assert!(options[last("statement_timeout")..].starts_with("-c statement_timeout=60000"));
+        assert!(options[last("search_path")..].starts_with("-c search_path=ours"));
+    }
+}

@@ -4,8 +4,10 @@
 mod support;
 
 mod daemons;
+mod outages;
 mod pool;
 mod schema;
+mod tls;
 
 use support::Schema;
 
@@ -15,6 +17,18 @@ use super::{connector::Connector, pool::Pool, statement::Statements, target::Tar
 fn connector(schema: &Schema) -> Connector {
     let target = Target::parse(schema.connection(), |_| None).unwrap();
     Connector::new(&target, schema.name()).unwrap()
+}
+
+/// How to connect to a database that no other test uses.
+fn connector_for(connection: &str) -> Connector {
+    let target = Target::parse(connection, |_| None).unwrap();
+    Connector::new(&target, "public").unwrap()
+}
+
+/// A pool for such a database.
+fn pool_on(connection: &str) -> Pool {
+    let random = fastrand::Rng::with_seed(1);
+    Pool::new(connector_for(connection), 2, Statements::Cached, random)
 }
 
 /// A pool for a test's schema.
