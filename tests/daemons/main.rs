@@ -15,6 +15,7 @@ mod chains;
 mod claims;
 mod limits;
 mod locks;
+mod retention;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +34,7 @@ use support::{map, postgres::Schema, text};
 struct Daemons {
     daemons: Vec<Arc<Postgres>>,
     namespace: NamespaceId,
-    _schema: Schema,
+    schema: Schema,
 }
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -51,7 +52,7 @@ impl Daemons {
         Daemons {
             daemons,
             namespace,
-            _schema: schema,
+            schema,
         }
     }
 

@@ -13,21 +13,22 @@ use super::{
     change::LOCK_SPEC,
     error::contended,
     lease::Run,
+    pool::Params,
     row::{self, get, unexpected},
     specs::Known,
-    statement::{Repeat, Statement},
-    sweep::expire,
+    statement::Statement,
+    sweep::{EXPIRE, expired},
 };
 use crate::{
     backend::{Claim, Claims, Result},
     clock::Timestamp,
     limits::{
         CLAIM_BYTES_MAX, CLAIM_UNITS_MAX, CONTINUOUS_KEYS_MAX, EXHAUSTED_UNITS_MAX,
-        STALE_ROUNDS_MAX,
+        EXPIRE_BATCH_MAX, STALE_ROUNDS_MAX,
     },
     model::{AttemptId, Claimed, SpecId, TOO_MANY_RETRIES, WorkerName, with_traceback},
 };
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 /// `$1` spec, `$2` its version, `$3` now; for each caller `$4` worker, `$5` units, `$6`
 /// end of lease; `$7` most units, `$8` most attempts or 0, `$9` most bytes for a caller,
@@ -38,12 +39,12 @@ static CLAIM: Statement = Statement::once("claim", include_str!("sql/claim.sql")
 static EXHAUST: Statement = Statement::repeatable("exhaust", include_str!("sql/exhaust.sql"));
 
 /// `$1` spec, `$2` now, `$3` when the next one may be made, `$4` keys to try, a
-/// millisecond apart. The caller holds the spec.
+/// millisecond apart, `$5` version. The caller holds the spec.
 static MAKE_CONTINUOUS: Statement = Statement::once(
     "make_continuous",
     "with source as materialized (
         select shelf_id from spec s
-        where id = $1 and (next_continuous is null or next_continuous <= $2)
+        where id = $1 and version = $5 and (next_continuous is null or next_continuous <= $2)
             and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1)
             and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 2)
             and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 3)
@@ -220,33 +221,29 @@ impl Store {
         Err(contended("the work spec is changed all the time"))
     }
 
-    /// Claims while no other daemon can, from the spec or for its next unit.
+    /// Claims while no other daemon can, from the spec or for its next unit. One round trip:
+    /// if the first step finds another version, it locks nothing, and the others do nothing.
     async fn claim_guarded(&self, claim: &ClaimStatement<'_>) -> Result<Outcome> {
         let known = claim.known;
-        let spec = &row::signed(known.id.get());
-        let (outcome, ended) = self
-            .pool
-            .transaction("claim_guarded", Repeat::Never, |transaction| {
-                Box::pin(async move {
-                    let locked = transaction
-                        .query(&LOCK_SPEC, &[spec, &known.version])
-                        .await?;
-                    if locked.is_empty() {
-                        return Ok((Outcome::Stale, 0));
-                    }
-                    let ended = expire(transaction, claim.now, known.id).await?;
-                    if known.options.continuous {
-                        let next = claim.now.after(known.options.interval).as_micros();
-                        let now = claim.now.as_micros();
-                        transaction
-                            .query(&MAKE_CONTINUOUS, &[spec, &now, &next, &CONTINUOUS_KEYS_MAX])
-                            .await?;
-                    }
-                    let rows = claim.run(transaction, false).await?;
-                    Ok((claim.outcome(&rows)?, ended))
-                })
-            })
-            .await?;
+        let (spec, now) = (row::signed(known.id.get()), claim.now.as_micros());
+        let next = claim.now.after(known.options.interval).as_micros();
+        let most = row::bounded(EXPIRE_BATCH_MAX);
+        let columns = claim.columns(false);
+        let make: Params<'_> = &[&spec, &now, &next, &CONTINUOUS_KEYS_MAX, &known.version];
+        let steps: [(&'static Statement, Params<'_>); 4] = [
+            (&LOCK_SPEC, &[&spec, &known.version]),
+            (&EXPIRE, &[&spec, &now, &most]),
+            (&MAKE_CONTINUOUS, make),
+            (&CLAIM, &columns.params()),
+        ];
+        // Without the step that only continuous specs need.
+        let all = match known.options.continuous {
+            true => steps.to_vec(),
+            false => [steps[0], steps[1], steps[3]].to_vec(),
+        };
+        let answers = self.pool.pipeline("claim_guarded", &all).await?;
+        let (_, ended) = expired(answers.get(1).map_or(&[], |rows| &rows[..]))?;
+        let outcome = claim.outcome(answers.last().map_or(&[], |rows| &rows[..]))?;
         self.untold.add(known, ended);
         Ok(outcome)
     }
@@ -277,6 +274,41 @@ impl Store {
     }
 }
 
+/// The parameters of [`CLAIM`].
+struct Columns<'a> {
+    spec: i64,
+    version: i64,
+    now: i64,
+    workers: Vec<&'a [u8]>,
+    counts: Vec<i64>,
+    ends: Vec<i64>,
+    total: i64,
+    tries_max: i64,
+    bytes_max: i64,
+    history: i64,
+    running_max: i64,
+    look_for_due: bool,
+}
+
+impl Columns<'_> {
+    fn params(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.spec,
+            &self.version,
+            &self.now,
+            &self.workers,
+            &self.counts,
+            &self.ends,
+            &self.total,
+            &self.tries_max,
+            &self.bytes_max,
+            &self.history,
+            &self.running_max,
+            &self.look_for_due,
+        ]
+    }
+}
+
 /// One claim of so many units for each caller.
 struct ClaimStatement<'a> {
     known: &'a Known,
@@ -296,36 +328,28 @@ impl ClaimStatement<'_> {
     }
 
     async fn run(&self, on: &impl Run, look_for_due: bool) -> Result<Vec<Row>> {
+        on.run(&CLAIM, &self.columns(look_for_due).params()).await
+    }
+
+    fn columns(&self, look_for_due: bool) -> Columns<'_> {
         let options = &self.known.options;
-        let workers: Vec<&[u8]> = self
-            .asked
-            .iter()
-            .map(|a| a.worker.as_str().as_bytes())
-            .collect();
-        let counts: Vec<i64> = self.wanted.iter().map(|&n| row::bounded(n)).collect();
-        let ends: Vec<i64> = self
-            .asked
-            .iter()
-            .map(|asked| asked.ends.as_micros())
-            .collect();
-        on.run(
-            &CLAIM,
-            &[
-                &row::signed(self.known.id.get()),
-                &self.known.version,
-                &self.now.as_micros(),
-                &workers,
-                &counts,
-                &ends,
-                &row::bounded(self.total()),
-                &row::signed(options.max_retries),
-                &row::bounded(CLAIM_BYTES_MAX / self.asked.len().max(1)),
-                &self.history,
-                &row::signed(options.max_running),
-                &look_for_due,
-            ],
-        )
-        .await
+        let asked = || self.asked.iter();
+        Columns {
+            spec: row::signed(self.known.id.get()),
+            version: self.known.version,
+            now: self.now.as_micros(),
+            workers: asked()
+                .map(|asked| asked.worker.as_str().as_bytes())
+                .collect(),
+            counts: self.wanted.iter().map(|&n| row::bounded(n)).collect(),
+            ends: asked().map(|asked| asked.ends.as_micros()).collect(),
+            total: row::bounded(self.total()),
+            tries_max: row::signed(options.max_retries),
+            bytes_max: row::bounded(CLAIM_BYTES_MAX / self.asked.len().max(1)),
+            history: self.history,
+            running_max: row::signed(options.max_running),
+            look_for_due,
+        }
     }
 
     fn outcome(&self, rows: &[Row]) -> Result<Outcome> {

@@ -7,6 +7,8 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
+use tokio_postgres::Row;
+
 use super::{
     Store,
     lease::Run,
@@ -24,7 +26,8 @@ use crate::{
 const HELD: &str = "no panic while counts are locked";
 
 /// `$1` spec, `$2` now, `$3` most of each kind.
-static EXPIRE: Statement = Statement::repeatable("expire", include_str!("sql/expire.sql"));
+pub(super) static EXPIRE: Statement =
+    Statement::repeatable("expire", include_str!("sql/expire.sql"));
 
 /// `$1` now. Specs in which something has ended or a unit may be made.
 static DUE_SPECS: Statement = Statement::repeatable(
@@ -157,7 +160,7 @@ impl Untold {
 
 /// Writes down what has ended in one spec, as far as one call may; says how many units
 /// became available.
-pub(super) async fn expire(on: &impl Run, now: Timestamp, spec: SpecId) -> Result<usize> {
+async fn expire(on: &impl Run, now: Timestamp, spec: SpecId) -> Result<usize> {
     let mut available = 0;
     for _ in 0..EXPIRE_ROUNDS_MAX {
         let (moved, became) = expire_some(on, now, spec, EXPIRE_BATCH_MAX).await?;
@@ -185,6 +188,11 @@ async fn expire_some(
             ],
         )
         .await?;
+    expired(&rows)
+}
+
+/// How many units [`EXPIRE`] wrote down, and how many of them became available.
+pub(super) fn expired(rows: &[Row]) -> Result<(usize, usize)> {
     let row = rows.first().ok_or_else(|| unexpected("answer"))?;
     let count = |column| {
         let count = row::count(row, column)?;
