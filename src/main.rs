@@ -40,11 +40,8 @@ fn main() -> ExitCode {
 fn start(config: &Config) -> anyhow::Result<()> {
     observe::init(config);
     open_files::allow(config.max_connections);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = config.worker_threads {
-        runtime.worker_threads(threads);
-    }
-    let runtime = runtime
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads())
         .enable_all()
         .build()
         .context("cannot start threads")?;
