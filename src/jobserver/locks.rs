@@ -20,12 +20,15 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         namespace: NamespaceId,
         call: LockCall<'_>,
     ) -> CallResult<'a> {
-        let (owner, items, paths) = parts(&call)?;
-        let request = request(now, &call, &owner, &paths);
-        let locked = self.cache.backend().lock(now, namespace, request).await?;
+        let asked = Asked::new(now, call)?;
+        let locked = self
+            .cache
+            .backend()
+            .lock(now, namespace, asked.request())
+            .await?;
         Ok(answer(
             locked,
-            &items,
+            &asked.items,
             "it overlaps another path of the same call",
         ))
     }
@@ -37,14 +40,14 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         namespace: NamespaceId,
         call: LockCall<'a>,
     ) -> CallResult<'a> {
-        let (owner, items, paths) = parts(&call)?;
-        let request = request(now, &call, &owner, &paths);
+        let asked = Asked::new(now, call)?;
         let locked = self
             .cache
             .backend()
-            .lock_some(now, namespace, request)
+            .lock_some(now, namespace, asked.request())
             .await?;
-        let taken = items
+        let taken = asked
+            .items
             .into_iter()
             .zip(locked)
             .map(|(item, locked)| locked.then_some(item));
@@ -58,14 +61,13 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         namespace: NamespaceId,
         call: LockCall<'_>,
     ) -> CallResult<'a> {
-        let (owner, items, paths) = parts(&call)?;
-        let request = request(now, &call, &owner, &paths);
+        let asked = Asked::new(now, call)?;
         let renewed = self
             .cache
             .backend()
-            .renew_locks(now, namespace, request)
+            .renew_locks(now, namespace, asked.request())
             .await?;
-        Ok(answer(renewed, &items, "nobody holds it"))
+        Ok(answer(renewed, &asked.items, "nobody holds it"))
     }
 
     /// `unlock(locker_id, keys)`
@@ -77,8 +79,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         paths: Vec<Path<'_>>,
     ) -> CallResult<'a> {
         let owner = WorkerName::new(owner)?;
-        let (items, paths): (Vec<_>, Vec<_>) =
-            paths.into_iter().map(|path| (path.item, path.path)).unzip();
+        let (items, paths) = apart(paths);
         let unlocked = self
             .cache
             .backend()
@@ -117,30 +118,39 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     }
 }
 
-/// The owner, the paths as they were sent, and the paths.
-type Parts<'a> = (WorkerName, Vec<&'a [u8]>, Vec<LockPath>);
-
-fn parts<'a>(call: &LockCall<'a>) -> Result<Parts<'a>, BadName> {
-    let owner = WorkerName::new(call.locker)?;
-    let (items, paths) = call
-        .paths
-        .iter()
-        .map(|path| (path.item, path.path.clone()))
-        .unzip();
-    Ok((owner, items, paths))
+/// What a call for locks asks for, taken apart.
+struct Asked<'a> {
+    owner: WorkerName,
+    deadline: Timestamp,
+    /// The paths as they were sent.
+    items: Vec<&'a [u8]>,
+    paths: Vec<LockPath>,
 }
 
-fn request<'a>(
-    now: Timestamp,
-    call: &LockCall<'_>,
-    owner: &'a WorkerName,
-    paths: &'a [LockPath],
-) -> LockRequest<'a> {
-    LockRequest {
-        owner,
-        deadline: now.after(call.timeout),
-        paths,
+impl<'a> Asked<'a> {
+    fn new(now: Timestamp, call: LockCall<'a>) -> Result<Asked<'a>, BadName> {
+        let (items, paths) = apart(call.paths);
+        Ok(Asked {
+            owner: WorkerName::new(call.locker)?,
+            deadline: now.after(call.timeout),
+            items,
+            paths,
+        })
     }
+
+    fn request(&self) -> LockRequest<'_> {
+        LockRequest {
+            owner: &self.owner,
+            deadline: self.deadline,
+            paths: &self.paths,
+        }
+    }
+}
+
+/// The paths as they were sent, and the paths.
+fn apart(paths: Vec<Path<'_>>) -> (Vec<&[u8]>, Vec<LockPath>) {
+    let parts = paths.into_iter().map(|path| (path.item, path.path));
+    parts.unzip()
 }
 
 fn answer<'a>(

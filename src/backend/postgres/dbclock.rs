@@ -26,7 +26,7 @@ pub(super) async fn started<C: Clock>(pool: &Pool, local: C) -> Result<SyncedClo
 /// Keeps the clock right, for ever.
 pub(super) async fn keep_right<C: Clock>(pool: Arc<Pool>, clock: Arc<SyncedClock<C>>) {
     loop {
-        tokio::time::sleep(CLOCK_INTERVAL).await;
+        tokio::time::sleep(CLOCK_INTERVAL).await; // reason: the interval
         // If the database does not answer, the pool has said so.
         if let Ok(measured) = measure(&pool, clock.local()).await {
             match clock.adjust(measured) {

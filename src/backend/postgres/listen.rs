@@ -82,7 +82,7 @@ pub(super) async fn carry(connector: Connector, channel: String, exchange: Arc<E
         };
         note(&*lost, was_lost);
         was_lost = true;
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause).await; // reason: connecting at once fails again
         pause = pause.saturating_mul(2).min(LISTEN_PAUSE_MAX);
     }
 }
@@ -150,6 +150,6 @@ async fn exchange_hints(
             return Err(error.into());
         }
         // What comes meanwhile goes together.
-        tokio::time::sleep(NOTIFY_PAUSE).await;
+        tokio::time::sleep(NOTIFY_PAUSE).await; // reason: gathers notifications
     }
 }

@@ -44,7 +44,7 @@ impl Pool {
         };
         let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, name, repeat);
-        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
+        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX)); // reason: bounds the wait
         loop {
             let outcome = match self.lease(give_up.as_mut()).await {
                 Ok(mut lease) => {

@@ -156,7 +156,7 @@ impl Pool {
     ) -> Result<Vec<Row>> {
         let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, statement.name, statement.repeat);
-        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
+        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX)); // reason: bounds the wait
         loop {
             let outcome = match self.lease(give_up.as_mut()).await {
                 Ok(lease) => lease.query(statement, params).await,
@@ -186,7 +186,7 @@ impl Pool {
     {
         let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, name, repeat);
-        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX));
+        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX)); // reason: bounds the wait
         loop {
             let begun = match self.lease(give_up.as_mut()).await {
                 Ok(lease) => lease.begin(name).await,
@@ -293,7 +293,7 @@ impl<'p> Attempts<'p> {
             self.failed += 1;
             debug!(statement, cause = %failure.cause, ?pause, "trying again");
             tokio::select! {
-                () = tokio::time::sleep(pause) => return Ok(()),
+                () = tokio::time::sleep(pause) => return Ok(()), // reason: backs off
                 () = give_up => {}
             }
         }
