@@ -294,6 +294,25 @@ pub const CHANGE_LANES: u64 = 2;
 /// Age at which a daemon on PostgreSQL looks anew which specs have work.
 pub const BOARD_AGE_MAX: Duration = Duration::from_millis(100);
 
+/// How long a look at which specs have work may take before those that come meanwhile no
+/// longer wait for it, if there is something that was remembered.
+pub const BOARD_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// How many times as long as such a slow look took the pause after it lasts.
+pub const BOARD_PAUSE: u32 = 10;
+
+/// How often, at most, a daemon on PostgreSQL looks whether something has become available
+/// behind the unit it has claimed last: what other daemons add counts within a second.
+pub const FLOOR_AGE_MAX: Duration = Duration::from_millis(500);
+
+/// How many times as long as such a look took the pause after it lasts. It walks past all
+/// that the database could not clear away; then a twentieth of a processor is enough.
+pub const FLOOR_LOOK_PAUSE: u32 = 20;
+
+/// How long ago something must have ended for claims no longer to look for it, once all
+/// that had ended was written down. Upkeep looks for all of it.
+pub const FLOOR_TIME_MARGIN: Duration = Duration::from_secs(1);
+
 /// How far the clocks of two daemons on one database, and the time a call takes, may set
 /// them apart. A lease closer to its end than this may have ended for another daemon.
 pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);

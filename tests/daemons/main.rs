@@ -13,6 +13,7 @@ mod support;
 
 mod chains;
 mod claims;
+mod floors;
 mod limits;
 mod locks;
 mod retention;

@@ -5,13 +5,18 @@
 //! or delay ends, and this daemon's own calls keep it in step meanwhile. It only proposes:
 //! whatever others did in that time is found by the claim. While one call looks, those
 //! that come wait for what it finds.
+//!
+//! A look is slow while the database cannot clear away what is over, because somebody
+//! holds an old snapshot: it walks past all of that. Then nobody waits for it who need
+//! not, and the next comes only after a multiple of the time that it took; until then,
+//! what was remembered has to do, with this daemon's own calls.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Store,
@@ -22,32 +27,44 @@ use super::{
 use crate::{
     backend::{Board, Candidate, Error, Kind, Result},
     clock::Timestamp,
-    limits::BOARD_AGE_MAX,
+    limits::{BOARD_AGE_MAX, BOARD_PAUSE, BOARD_WAIT_MAX},
     model::{NamespaceId, SpecId},
 };
 
 /// The maps hold plain values; no panic can leave them half changed.
 const HELD: &str = "no panic while the boards are locked";
 
-/// `$1` namespace, `$2` now. Of a lease that has ended no more than 1,000 are counted.
+/// `$1` namespace, `$2` now, `$3` when the next look is due; `$4` specs whose floors are
+/// known: `$5` priority and `$6` key of the unit that was claimed last, `$7` when what has
+/// ended and is not written down ended at the earliest. Of what has ended no more than 1,000
+/// are counted.
 static BOARD: Statement = Statement::repeatable(
     "board",
     concat!(
         "select ",
         known_columns!(),
-        ", s.next_continuous, t.pending,
-            (select true from unit u where u.shelf_id = s.shelf_id and u.status = 1
-                order by priority desc, key limit 1) is not null,
-            (select due from unit u where u.shelf_id = s.shelf_id and u.status = 3 order by due limit 1),
-            (select due from unit u where u.shelf_id = s.shelf_id and u.status = 2 order by due limit 1),
+        ", s.next_continuous, t.pending, ",
+        "exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1
+                and u.priority = f.priority and u.key >= f.key)
+            or exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1
+                and u.priority < f.priority)
+            or exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1),
+            (select due from unit u where u.shelf_id = s.shelf_id and u.status = 3
+                and u.due > coalesce(f.due, -9223372036854775808) and u.due <= $3 order by due limit 1),
+            (select due from unit u where u.shelf_id = s.shelf_id and u.status = 2
+                and u.due > coalesce(f.due, -9223372036854775808) and u.due <= $3 order by due limit 1),
             (select count(*) from (
-                select from unit u where u.shelf_id = s.shelf_id and u.status = 3 and u.due <= $2 limit 1000
+                select from unit u where u.shelf_id = s.shelf_id and u.status = 3
+                    and u.due > coalesce(f.due, -9223372036854775808) and u.due <= $2 limit 1000
             ) ended),
             not s.continuous or exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 3)
+                or exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 2)
          from namespace n left join spec s on s.namespace_id = n.id and not s.paused
          left join lateral (
             select coalesce(sum(pending), 0)::bigint as pending from tally where shelf_id = s.shelf_id
          ) t on true
+         left join unnest($4::bigint[], $5::double precision[], $6::bytea[], $7::bigint[])
+            f(id, priority, key, due) on f.id = s.id
          where n.id = $1"
     ),
 );
@@ -68,13 +85,21 @@ struct View {
     specs: Vec<Seen>,
     /// It is of no use from then on.
     until: Timestamp,
+    /// Unless it is too early for another look.
+    look_from: Instant,
+    /// How many looks in a row were slow.
+    slow_looks: u32,
 }
 
 /// What happened while a call was looking.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Meanwhile {
+    begun: Instant,
     added: HashSet<SpecId>,
+    /// This daemon changed anything.
     is_stale: bool,
+    /// Another daemon did.
+    is_outdated: bool,
     due: Option<Timestamp>,
 }
 
@@ -107,16 +132,6 @@ impl Boards {
             .for_each(|meanwhile| meanwhile.is_stale = true);
     }
 
-    /// Notes that anything may have changed in one namespace.
-    pub(super) fn invalidate(&self, namespace: NamespaceId) {
-        let mut state = self.state();
-        state.generation += 1;
-        state.views.remove(&namespace);
-        if let Some(meanwhile) = state.looking.get_mut(&namespace) {
-            meanwhile.is_stale = true;
-        }
-    }
-
     /// Which changes there have been so far.
     pub(super) fn generation(&self) -> u64 {
         self.state().generation
@@ -128,6 +143,18 @@ impl Boards {
             seen.has_available = true;
             seen.is_idle = false;
         });
+    }
+
+    /// Notes that another daemon may have changed anything in one namespace.
+    pub(super) fn outdated(&self, namespace: NamespaceId) {
+        let mut state = self.state();
+        state.generation += 1;
+        if let Some(view) = state.views.get_mut(&namespace) {
+            view.until = Timestamp::EPOCH;
+        }
+        if let Some(meanwhile) = state.looking.get_mut(&namespace) {
+            meanwhile.is_outdated = true;
+        }
     }
 
     /// Notes what a claim found; `seen` is the generation before it.
@@ -188,28 +215,69 @@ impl Boards {
     fn remembered(&self, now: Timestamp, namespace: NamespaceId) -> Option<Board> {
         let state = self.state();
         let view = state.views.get(&namespace)?;
-        (now < view.until).then(|| view.board(now))
+        let is_slow = |looking: &Meanwhile| looking.begun.elapsed() > BOARD_WAIT_MAX;
+        let is_early =
+            Instant::now() < view.look_from || state.looking.get(&namespace).is_some_and(is_slow);
+        // One slow look may be chance.
+        let will_do = now < view.until || (is_early && view.slow_looks > 1);
+        will_do.then(|| view.board(now))
     }
 
-    fn begin(&self, namespace: NamespaceId) {
-        self.state().looking.insert(namespace, Meanwhile::default());
+    fn begin(&self, namespace: NamespaceId) -> Looking<'_> {
+        let meanwhile = Meanwhile {
+            begun: Instant::now(),
+            added: HashSet::new(),
+            is_stale: false,
+            is_outdated: false,
+            due: None,
+        };
+        self.state().looking.insert(namespace, meanwhile);
+        Looking {
+            boards: self,
+            namespace,
+        }
     }
+}
 
-    /// Remembers what a look found, unless something happened that may have made it stale.
-    fn end(&self, now: Timestamp, namespace: NamespaceId, mut view: View) -> Board {
-        let mut state = self.state();
-        let meanwhile = state.looking.remove(&namespace).unwrap_or_default();
+/// A look at the database, until this is dropped.
+struct Looking<'b> {
+    boards: &'b Boards,
+    namespace: NamespaceId,
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.boards.state().looking.remove(&self.namespace);
+    }
+}
+
+impl Looking<'_> {
+    /// Remembers what the look found, unless something happened that may have made it stale.
+    fn end(self, now: Timestamp, mut view: View) -> Board {
+        let mut state = self.boards.state();
+        let meanwhile = state.looking.remove(&self.namespace);
+        let meanwhile = meanwhile.expect("put there when this was made");
         for spec in &mut view.specs {
             if meanwhile.added.contains(&spec.known.id) {
                 spec.has_available = true;
                 spec.is_idle = false;
             }
         }
+        let took = meanwhile.begun.elapsed();
+        let before = state.views.get(&self.namespace);
+        if took > BOARD_WAIT_MAX {
+            view.slow_looks = before.map_or(0, |view| view.slow_looks).saturating_add(1);
+            view.look_from = Instant::now() + took.saturating_mul(BOARD_PAUSE);
+        }
         view.until = view.until.min(meanwhile.due.unwrap_or(Timestamp::MAX));
         let board = view.board(now);
-        if !meanwhile.is_stale {
-            state.views.insert(namespace, view);
+        if meanwhile.is_outdated {
+            view.until = Timestamp::EPOCH;
         }
+        if !meanwhile.is_stale {
+            state.views.insert(self.namespace, view);
+        }
+        drop(state); // before this is dropped, which takes it
         board
     }
 }
@@ -268,21 +336,32 @@ impl Store {
         if let Some(board) = self.boards.remembered(now, namespace) {
             return Ok(board);
         }
-        self.boards.begin(namespace);
+        let looking = self.boards.begin(namespace);
         let view = self.look(now, namespace).await?;
-        Ok(self.boards.end(now, namespace, view))
+        Ok(looking.end(now, view))
     }
 
     async fn look(&self, now: Timestamp, namespace: NamespaceId) -> Result<View> {
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-            [&row::signed(namespace.get()), &now.as_micros()];
+        let until = now.after(BOARD_AGE_MAX);
+        let floors = self.floors.columns();
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
+            &row::signed(namespace.get()),
+            &now.as_micros(),
+            &until.as_micros(),
+            &floors.specs,
+            &floors.priorities,
+            &floors.keys,
+            &floors.due_after,
+        ];
         let rows = self.pool.query(&BOARD, &params).await?;
         if rows.is_empty() {
             return Err(Error::Gone(Kind::Namespace));
         }
         let mut view = View {
             specs: Vec::with_capacity(rows.len()),
-            until: now.after(BOARD_AGE_MAX),
+            until,
+            look_from: Instant::now(),
+            slow_looks: 0,
         };
         for row in &rows {
             if get::<Option<i64>>(row, 0)?.is_none() {
@@ -304,7 +383,7 @@ impl Store {
                 known: self.directory.learn(known(row)?),
                 pending: get::<i64>(row, column(1))?.saturating_sub(ended).max(0),
                 has_available: has_ready || has_ended,
-                is_idle: !has_ready && dues == [None, None] && !get::<bool>(row, column(6))?,
+                is_idle: !has_ready && !get::<bool>(row, column(6))?,
                 next_continuous,
             });
         }

@@ -303,7 +303,9 @@ impl Batch for Claiming {
     }
 
     async fn run(&self, spec: &SpecId, calls: &[Asked]) -> Result<Vec<Claims>> {
-        self.0.claim_all(*spec, calls).await
+        let claims = self.0.claim_all(*spec, calls).await;
+        self.0.look_behind(*spec);
+        claims
     }
 }
 

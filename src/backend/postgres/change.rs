@@ -13,6 +13,7 @@ use super::{
     Store,
     chain::Chains,
     error::{contended, shared},
+    floors::{Floors, Position},
     lease::Run,
     row::{self, get, unexpected},
     specs::Known,
@@ -133,11 +134,17 @@ impl Store {
             let chains = self.read_chains(&known, changes).await?;
             let is_own = known.options.then.as_ref() == Some(&known.name);
             let verdicts = if is_own && !chains.is_empty() {
-                self.change_within(&known, changes, &chains).await?
+                let verdicts = self.change_within(&known, changes, &chains).await;
+                self.floors.reset(spec);
+                verdicts
             } else {
                 let statement = Change::new(self, &known, changes, &chains);
-                statement.run(&*self.pool, None).await?
+                statement.run(&*self.pool, None).await
             };
+            if verdicts.is_err() {
+                self.floors.reset_all(); // nobody knows what was chained, and to where
+            }
+            let verdicts = verdicts?;
             let Some(verdicts) = verdicts else {
                 self.directory.forget(spec);
                 continue;
@@ -214,11 +221,12 @@ pub(super) struct Change<'a> {
     changes: &'a [&'a Asked],
     chains: &'a Chains,
     history: i64,
+    floors: &'a Floors,
 }
 
 impl<'a> Change<'a> {
     pub(super) fn new(
-        store: &Store,
+        store: &'a Store,
         known: &'a Known,
         changes: &'a [&'a Asked],
         chains: &'a Chains,
@@ -230,6 +238,7 @@ impl<'a> Change<'a> {
             changes,
             chains,
             history: row::bounded(store.retention.attempt_history),
+            floors: &store.floors,
         }
     }
 
@@ -322,10 +331,27 @@ impl<'a> Change<'a> {
             let index = index.filter(|&index| index < verdicts.len());
             let index = index.ok_or_else(|| unexpected("answer"))?;
             let verdict = verdict(row, self.changes[index].change.unit, with_chains)?;
+            // Claims have skipped it meanwhile, even if it is as it was.
+            self.lower(row, 8, Some(self.known.id))?;
+            if with_chains && index == 0 {
+                let target = get::<Option<i64>>(row, 10)?;
+                let target = target.map(row::unsigned).transpose()?;
+                self.lower(row, 11, target.map(SpecId::new))?;
+            }
             verdicts[index] = Some(verdict);
         }
         let all: Option<Vec<Verdict>> = verdicts.into_iter().collect();
         all.map(Some).ok_or_else(|| unexpected("answer"))
+    }
+
+    /// Lets claims find the unit whose priority and key are in the columns from `column`
+    /// on, if there is one.
+    fn lower(&self, row: &Row, column: usize, spec: Option<SpecId>) -> Result<()> {
+        if let (Some(spec), Some(priority)) = (spec, get::<Option<f64>>(row, column)?) {
+            let position = Position::new(priority, get(row, column + 1)?);
+            self.floors.lower(spec, &position);
+        }
+        Ok(())
     }
 }
 
@@ -334,7 +360,7 @@ fn verdict(row: &Row, unit: UnitId, with_chains: bool) -> Result<Verdict> {
         0 => {
             let is_now: i16 = get(row, 3)?;
             let attempt = row::attempt(row, 4, 5)?;
-            let target: Option<i64> = if with_chains { get(row, 8)? } else { None };
+            let target: Option<i64> = if with_chains { get(row, 10)? } else { None };
             Verdict::Made(Made {
                 active: ActiveAttempt {
                     unit,

@@ -12,27 +12,28 @@ use super::{
     Store,
     change::LOCK_SPEC,
     error::contended,
-    lease::Run,
+    floors::{Position, Start},
     pool::Params,
     row::{self, get, unexpected},
     specs::Known,
     statement::Statement,
-    sweep::{EXPIRE, expired},
 };
 use crate::{
     backend::{Claim, Claims, Result},
     clock::Timestamp,
     limits::{
         CLAIM_BYTES_MAX, CLAIM_UNITS_MAX, CONTINUOUS_KEYS_MAX, EXHAUSTED_UNITS_MAX,
-        EXPIRE_BATCH_MAX, STALE_ROUNDS_MAX,
+        STALE_ROUNDS_MAX,
     },
     model::{AttemptId, Claimed, SpecId, TOO_MANY_RETRIES, WorkerName, with_traceback},
 };
 use tokio_postgres::{Row, types::ToSql};
 
-/// `$1` spec, `$2` its version, `$3` now; for each caller `$4` worker, `$5` units, `$6`
-/// end of lease; `$7` most units, `$8` most attempts or 0, `$9` most bytes for a caller,
-/// `$10` history kept, `$11` max_running or 0, `$12` whether to look for what has ended.
+/// `$1` spec, `$2` its version, `$3` now, `$4` workers, `$5` for each unit which of them
+/// gets it, `$6` ends of their leases, `$7` most units, `$8` most attempts or 0, `$9` most
+/// bytes for a caller, `$10` history kept, `$11` max_running or 0, `$12` whether to look
+/// for what has ended, `$13` priority and `$14` key to begin at, `$15` when what is looked
+/// for ended at the earliest.
 static CLAIM: Statement = Statement::once("claim", include_str!("sql/claim.sql"));
 
 /// `$1` now; for each unit `$2` id, `$3` attempts, `$4` data; `$5` worker, `$6` history kept.
@@ -101,8 +102,20 @@ struct Found {
     /// By caller.
     given: Vec<Vec<Claimed>>,
     exhausted: Vec<Exhausted>,
+    /// How many units were looked at.
+    picked: usize,
     /// Whether there were fewer units than asked for.
     is_empty: bool,
+}
+
+impl Found {
+    /// The last unit, if all that were looked at were given.
+    fn last(&self) -> Option<Position> {
+        let given: usize = self.given.iter().map(Vec::len).sum();
+        let last = self.given.iter().rev().find_map(|units| units.last());
+        let last = last.filter(|_| given == self.picked)?;
+        Some(Position::new(last.priority.get(), last.key.as_bytes()))
+    }
 }
 
 enum Outcome {
@@ -146,10 +159,14 @@ impl Store {
             let seen = self.boards.generation();
             let found = match self.claim_known(&known, asked, &wanted).await {
                 Ok(found) => found,
-                Err(error) if claims.iter().all(|claims| claims.units.is_empty()) => {
-                    return Err(error);
+                Err(error) => {
+                    // What others skipped because of this may be available again.
+                    self.floors.reset(spec);
+                    if claims.iter().all(|claims| claims.units.is_empty()) {
+                        return Err(error);
+                    }
+                    break; // what was claimed before is to reach its workers
                 }
-                Err(_) => break, // what was claimed before is to reach its workers
             };
             let count: usize = found.given.iter().map(Vec::len).sum();
             let due = asked.iter().map(|asked| asked.ends).min();
@@ -188,28 +205,34 @@ impl Store {
             if known.options.paused {
                 return Ok(Found::default());
             }
-            let statement = ClaimStatement {
+            let mut statement = ClaimStatement {
                 known,
                 now,
                 asked,
                 wanted,
                 history: row::bounded(self.retention.attempt_history),
+                start: self.floors.start(spec),
             };
-            let outcome = if known.options.max_running > 0 || known.options.continuous {
-                self.claim_guarded(&statement).await?
-            } else {
-                let rows = statement.run(&*self.pool, true).await?;
-                match statement.outcome(&rows)? {
-                    Outcome::Due => {
-                        self.expire_all(now, known).await?;
-                        let rows = statement.run(&*self.pool, false).await?;
-                        statement.outcome(&rows)?
-                    }
-                    outcome => outcome,
+            let outcome = match self.claim_once(&statement, true).await? {
+                Outcome::Due => {
+                    self.expire_all(now, known, statement.start.due_after)
+                        .await?;
+                    statement.start = self.floors.start(spec);
+                    self.claim_once(&statement, false).await?
                 }
+                Outcome::Found(found) => {
+                    self.floors.nothing_due(spec, now);
+                    Outcome::Found(found)
+                }
+                Outcome::Stale => Outcome::Stale,
             };
             match outcome {
-                Outcome::Found(found) => return Ok(found),
+                Outcome::Found(found) => {
+                    if let Some(last) = found.last() {
+                        self.floors.raise(spec, &statement.start, last);
+                    }
+                    return Ok(found);
+                }
                 Outcome::Due => return Err(unexpected("answer")),
                 Outcome::Stale => {
                     debug_assert!(round < STALE_ROUNDS_MAX, "bounded");
@@ -221,31 +244,40 @@ impl Store {
         Err(contended("the work spec is changed all the time"))
     }
 
+    async fn claim_once(&self, claim: &ClaimStatement<'_>, look_for_due: bool) -> Result<Outcome> {
+        let options = &claim.known.options;
+        if options.max_running > 0 || options.continuous {
+            self.claim_guarded(claim, look_for_due).await
+        } else {
+            let columns = claim.columns(look_for_due);
+            claim.outcome(&self.pool.query(&CLAIM, &columns.params()).await?)
+        }
+    }
+
     /// Claims while no other daemon can, from the spec or for its next unit. One round trip:
     /// if the first step finds another version, it locks nothing, and the others do nothing.
-    async fn claim_guarded(&self, claim: &ClaimStatement<'_>) -> Result<Outcome> {
+    async fn claim_guarded(
+        &self,
+        claim: &ClaimStatement<'_>,
+        look_for_due: bool,
+    ) -> Result<Outcome> {
         let known = claim.known;
         let (spec, now) = (row::signed(known.id.get()), claim.now.as_micros());
         let next = claim.now.after(known.options.interval).as_micros();
-        let most = row::bounded(EXPIRE_BATCH_MAX);
-        let columns = claim.columns(false);
+        let columns = claim.columns(look_for_due);
         let make: Params<'_> = &[&spec, &now, &next, &CONTINUOUS_KEYS_MAX, &known.version];
-        let steps: [(&'static Statement, Params<'_>); 4] = [
+        let steps: [(&'static Statement, Params<'_>); 3] = [
             (&LOCK_SPEC, &[&spec, &known.version]),
-            (&EXPIRE, &[&spec, &now, &most]),
             (&MAKE_CONTINUOUS, make),
             (&CLAIM, &columns.params()),
         ];
         // Without the step that only continuous specs need.
         let all = match known.options.continuous {
             true => steps.to_vec(),
-            false => [steps[0], steps[1], steps[3]].to_vec(),
+            false => [steps[0], steps[2]].to_vec(),
         };
         let answers = self.pool.pipeline("claim_guarded", &all).await?;
-        let (_, ended) = expired(answers.get(1).map_or(&[], |rows| &rows[..]))?;
-        let outcome = claim.outcome(answers.last().map_or(&[], |rows| &rows[..]))?;
-        self.untold.add(known, ended);
-        Ok(outcome)
+        claim.outcome(answers.last().map_or(&[], |rows| &rows[..]))
     }
 
     /// Fails units that have been attempted too often.
@@ -280,7 +312,8 @@ struct Columns<'a> {
     version: i64,
     now: i64,
     workers: Vec<&'a [u8]>,
-    counts: Vec<i64>,
+    /// For each unit, which of the callers gets it, from 1.
+    takers: Vec<i32>,
     ends: Vec<i64>,
     total: i64,
     tries_max: i64,
@@ -288,16 +321,19 @@ struct Columns<'a> {
     history: i64,
     running_max: i64,
     look_for_due: bool,
+    priority: Option<f64>,
+    key: Option<&'a [u8]>,
+    due_after: i64,
 }
 
 impl Columns<'_> {
-    fn params(&self) -> [&(dyn ToSql + Sync); 12] {
+    fn params(&self) -> [&(dyn ToSql + Sync); 15] {
         [
             &self.spec,
             &self.version,
             &self.now,
             &self.workers,
-            &self.counts,
+            &self.takers,
             &self.ends,
             &self.total,
             &self.tries_max,
@@ -305,6 +341,9 @@ impl Columns<'_> {
             &self.history,
             &self.running_max,
             &self.look_for_due,
+            &self.priority,
+            &self.key,
+            &self.due_after,
         ]
     }
 }
@@ -316,6 +355,7 @@ struct ClaimStatement<'a> {
     asked: &'a [Asked],
     wanted: &'a [usize],
     history: i64,
+    start: Start,
 }
 
 impl ClaimStatement<'_> {
@@ -327,13 +367,13 @@ impl ClaimStatement<'_> {
         sum.min(CLAIM_UNITS_MAX)
     }
 
-    async fn run(&self, on: &impl Run, look_for_due: bool) -> Result<Vec<Row>> {
-        on.run(&CLAIM, &self.columns(look_for_due).params()).await
-    }
-
     fn columns(&self, look_for_due: bool) -> Columns<'_> {
         let options = &self.known.options;
         let asked = || self.asked.iter();
+        let takers = (1..).zip(self.wanted);
+        let takers = takers.flat_map(|(taker, &n)| std::iter::repeat_n(taker, n));
+        // What is made for a continuous spec may come before what there was.
+        let from = self.start.from.as_ref().filter(|_| !options.continuous);
         Columns {
             spec: row::signed(self.known.id.get()),
             version: self.known.version,
@@ -341,7 +381,7 @@ impl ClaimStatement<'_> {
             workers: asked()
                 .map(|asked| asked.worker.as_str().as_bytes())
                 .collect(),
-            counts: self.wanted.iter().map(|&n| row::bounded(n)).collect(),
+            takers: takers.take(self.total()).collect(),
             ends: asked().map(|asked| asked.ends.as_micros()).collect(),
             total: row::bounded(self.total()),
             tries_max: row::signed(options.max_retries),
@@ -349,6 +389,9 @@ impl ClaimStatement<'_> {
             history: self.history,
             running_max: row::signed(options.max_running),
             look_for_due,
+            priority: from.map(|from| from.priority),
+            key: from.map(|from| &from.key[..]),
+            due_after: self.start.due_after,
         }
     }
 
@@ -365,6 +408,7 @@ impl ClaimStatement<'_> {
             given: self.asked.iter().map(|_| Vec::new()).collect(),
             exhausted: Vec::new(),
             // With `max_running`, it may be room that there is too little of.
+            picked: usize::try_from(picked).unwrap_or(usize::MAX),
             is_empty: self.known.options.max_running == 0 && picked < row::bounded(self.total()),
         };
         let mut exhausted_bytes = 0usize;
@@ -372,7 +416,7 @@ impl ClaimStatement<'_> {
             match get::<Option<bool>>(row, 3)? {
                 None => {}
                 Some(true) => {
-                    let caller = usize::try_from(get::<i64>(row, 4)? - 1).ok();
+                    let caller = usize::try_from(get::<i32>(row, 4)? - 1).ok();
                     let caller = caller.filter(|&caller| caller < self.asked.len());
                     let caller = caller.ok_or_else(|| unexpected("answer"))?;
                     found.given[caller].push(claimed(row, self.asked[caller].ends)?);

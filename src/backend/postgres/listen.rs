@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use super::{
     board::Boards,
     connector::{Connector, Listening},
+    floors::Floors,
 };
 use crate::{
     backend::Hints,
@@ -40,12 +41,14 @@ pub(super) struct Exchange {
     pub(super) outgoing: Hints,
     /// What is remembered of what others may have changed.
     boards: Arc<Boards>,
+    floors: Arc<Floors>,
 }
 
 impl Exchange {
-    pub(super) fn new(boards: Arc<Boards>) -> Exchange {
+    pub(super) fn new(boards: Arc<Boards>, floors: Arc<Floors>) -> Exchange {
         Exchange {
             boards,
+            floors,
             ..Exchange::default()
         }
     }
@@ -53,13 +56,15 @@ impl Exchange {
     /// Another daemon made something available.
     fn heard(&self, namespace: NamespaceId) {
         // First, or whoever is woken would look at what was there before.
-        self.boards.invalidate(namespace);
+        self.boards.outdated(namespace);
+        self.floors.look_soon();
         self.incoming.give(namespace);
     }
 
     /// Other daemons may have made anything available.
     fn may_have_missed(&self) {
         self.boards.invalidate_all();
+        self.floors.reset_all();
         self.incoming.give_all();
     }
 }

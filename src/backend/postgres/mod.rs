@@ -34,6 +34,7 @@ mod claim;
 mod connector;
 mod dbclock;
 mod error;
+mod floors;
 mod lease;
 mod listen;
 mod locks;
@@ -65,6 +66,7 @@ use self::{
     board::Boards,
     calls::{Adding, Changing, Claiming},
     connector::Connector,
+    floors::Floors,
     listen::Exchange,
     pool::Pool,
     schema::MIGRATIONS,
@@ -169,6 +171,7 @@ struct Store {
     retention: Retention,
     directory: Directory,
     boards: Arc<Boards>,
+    floors: Arc<Floors>,
     untold: Untold,
 }
 
@@ -202,7 +205,8 @@ impl Postgres {
             }
         }
         let boards = Arc::<Boards>::default();
-        let exchange = Arc::new(Exchange::new(boards.clone()));
+        let floors = Arc::<Floors>::default();
+        let exchange = Arc::new(Exchange::new(boards.clone(), floors.clone()));
         let mut tasks = JoinSet::new();
         let channel = options.schema.to_string();
         tasks.spawn(listen::carry(options.direct()?, channel, exchange.clone()));
@@ -211,6 +215,7 @@ impl Postgres {
             retention: options.retention,
             directory: Directory::default(),
             boards,
+            floors,
             untold: Untold::default(),
         });
         Ok(Postgres {

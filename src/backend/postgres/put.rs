@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use super::{
     Store,
     chain::{earliest, not_before},
+    floors::Position,
     lease::Run,
     row::{self, get, unexpected},
     statement::{Repeat, Statement},
@@ -55,15 +56,20 @@ impl Store {
     ) -> Result<Vec<UnitId>> {
         let put = PutStatement::new(spec, units, self.retention);
         let ids = if put.entries.len() <= PUT_BATCH_MAX {
-            put.run(&*self.pool).await?
+            put.run(&*self.pool).await
         } else {
             let put = &put;
             self.pool
                 .transaction("put_many", Repeat::Never, |transaction| {
                     Box::pin(async move { put.run(transaction).await })
                 })
-                .await?
+                .await
         };
+        // Also if nobody knows whether they were put.
+        if let Some(first) = put.first() {
+            self.floors.lower(spec, &first);
+        }
+        let ids = ids?;
         if !units.is_empty() {
             self.boards.added(spec, earliest(units.iter().copied()));
         }
@@ -122,6 +128,20 @@ impl<'a> PutStatement<'a> {
             places: places.collect(),
             entries: by_key.into_values().collect(),
         }
+    }
+
+    /// The one that is handed out before the others.
+    fn first(&self) -> Option<Position> {
+        // They are in the order of their keys: the first of several is the one.
+        let units = self.entries.iter().map(|entry| entry.unit);
+        let first =
+            units.reduce(
+                |first, unit| match unit.priority.get() > first.priority.get() {
+                    true => unit,
+                    false => first,
+                },
+            )?;
+        Some(Position::new(first.priority.get(), first.key.as_bytes()))
     }
 
     /// Adds them, so many in a statement; their ids, in the order of the entries.

@@ -163,6 +163,7 @@ impl Store {
             }
         };
         self.boards.invalidate_all();
+        self.floors.reset_all();
         Ok(count)
     }
 

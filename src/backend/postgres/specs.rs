@@ -266,6 +266,7 @@ impl Store {
         self.directory.forget(id);
         self.untold.forget(id);
         self.boards.invalidate_all();
+        self.floors.reset_all();
         Ok(id)
     }
 
@@ -322,6 +323,7 @@ impl Store {
         self.directory.forget(spec);
         self.untold.forget(spec);
         self.boards.invalidate_all();
+        self.floors.reset_all();
         Ok(changed)
     }
 
@@ -332,6 +334,7 @@ impl Store {
             .await?;
         self.directory.forget(spec);
         self.boards.invalidate_all();
+        self.floors.reset_all();
         rows.first().map(drop).ok_or(Error::Gone(Kind::Spec))
     }
 
@@ -341,6 +344,7 @@ impl Store {
             .query(&DELETE_SPECS, &[&row::signed(namespace.get())])
             .await?;
         self.boards.invalidate_all();
+        self.floors.reset_all();
         row::count(rows.first().ok_or(Error::Gone(Kind::Namespace))?, 0)
     }
 }

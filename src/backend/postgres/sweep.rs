@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 use super::{
     Store,
-    lease::Run,
+    floors::Position,
     row::{self, get, unexpected},
     specs::Known,
     statement::Statement,
@@ -25,7 +25,7 @@ use crate::{
 
 const HELD: &str = "no panic while counts are locked";
 
-/// `$1` spec, `$2` now, `$3` most of each kind.
+/// `$1` spec, `$2` now, `$3` most of each kind, `$4` when it ended at the earliest.
 pub(super) static EXPIRE: Statement =
     Statement::repeatable("expire", include_str!("sql/expire.sql"));
 
@@ -158,55 +158,76 @@ impl Untold {
     }
 }
 
-/// Writes down what has ended in one spec, as far as one call may; says how many units
-/// became available.
-async fn expire(on: &impl Run, now: Timestamp, spec: SpecId) -> Result<usize> {
-    let mut available = 0;
-    for _ in 0..EXPIRE_ROUNDS_MAX {
-        let (moved, became) = expire_some(on, now, spec, EXPIRE_BATCH_MAX).await?;
-        available += became;
-        if moved < EXPIRE_BATCH_MAX {
-            break;
-        }
+/// What [`EXPIRE`] did.
+#[derive(Debug, Default)]
+pub(super) struct Expired {
+    /// Units that it wrote down.
+    moved: usize,
+    /// Those of them that became available.
+    available: usize,
+    /// The one of those that is handed out first.
+    first: Option<Position>,
+}
+
+impl Expired {
+    /// From the statement's answer.
+    pub(super) fn read(rows: &[Row]) -> Result<Expired> {
+        let row = rows.first().ok_or_else(|| unexpected("answer"))?;
+        let count = |column| {
+            let count = row::count(row, column)?;
+            usize::try_from(count).map_err(|_| unexpected("count"))
+        };
+        let first = match get::<Option<f64>>(row, 2)? {
+            Some(priority) => Some(Position::new(priority, get(row, 3)?)),
+            None => None,
+        };
+        Ok(Expired {
+            moved: count(0)?,
+            available: count(1)?,
+            first,
+        })
     }
-    Ok(available)
-}
-
-async fn expire_some(
-    on: &impl Run,
-    now: Timestamp,
-    spec: SpecId,
-    max: usize,
-) -> Result<(usize, usize)> {
-    let rows = on
-        .run(
-            &EXPIRE,
-            &[
-                &row::signed(spec.get()),
-                &now.as_micros(),
-                &row::bounded(max),
-            ],
-        )
-        .await?;
-    expired(&rows)
-}
-
-/// How many units [`EXPIRE`] wrote down, and how many of them became available.
-pub(super) fn expired(rows: &[Row]) -> Result<(usize, usize)> {
-    let row = rows.first().ok_or_else(|| unexpected("answer"))?;
-    let count = |column| {
-        let count = row::count(row, column)?;
-        usize::try_from(count).map_err(|_| unexpected("count"))
-    };
-    Ok((count(0)?, count(1)?))
 }
 
 impl Store {
-    /// Writes down what has ended in one spec.
-    pub(super) async fn expire_all(&self, now: Timestamp, known: &Known) -> Result<()> {
-        let available = expire(&*self.pool, now, known.id).await?;
-        self.untold.add(known, available);
+    /// Writes down what has ended in one spec after `due_after`, as far as one call may.
+    pub(super) async fn expire_all(
+        &self,
+        now: Timestamp,
+        known: &Known,
+        due_after: i64,
+    ) -> Result<()> {
+        for _ in 0..EXPIRE_ROUNDS_MAX {
+            let expired = self.expire_some(now, known.id, EXPIRE_BATCH_MAX, due_after);
+            let expired = expired.await?;
+            self.untold.add(known, expired.available);
+            if expired.moved < EXPIRE_BATCH_MAX {
+                break;
+            }
+        }
         Ok(())
+    }
+
+    async fn expire_some(
+        &self,
+        now: Timestamp,
+        spec: SpecId,
+        max: usize,
+        due_after: i64,
+    ) -> Result<Expired> {
+        let (id, now, max) = (row::signed(spec.get()), now.as_micros(), row::bounded(max));
+        let rows = self
+            .pool
+            .query(&EXPIRE, &[&id, &now, &max, &due_after])
+            .await;
+        if rows.is_err() {
+            self.floors.reset(spec);
+        }
+        let expired = Expired::read(&rows?)?;
+        if let Some(first) = &expired.first {
+            self.floors.lower(spec, first);
+        }
+        Ok(expired)
     }
 
     /// [`Backend::sweep`](crate::backend::Backend::sweep).
@@ -222,11 +243,11 @@ impl Store {
             let spec = SpecId::new(row::id(&row, 0)?);
             let namespace = NamespaceId::new(row::id(&row, 1)?);
             if get(&row, 2)? {
-                let (moved, available) = expire_some(&*self.pool, now, spec, steps.max(1)).await?;
-                more |= moved >= steps.max(1);
-                steps = steps.saturating_sub(moved);
-                if available > 0 {
-                    told(namespace, spec, available);
+                let expired = self.expire_some(now, spec, steps.max(1), i64::MIN).await?;
+                more |= expired.moved >= steps.max(1);
+                steps = steps.saturating_sub(expired.moved);
+                if expired.available > 0 {
+                    told(namespace, spec, expired.available);
                 }
             }
             if get(&row, 3)? && self.untold.tell_continuous(spec, get(&row, 4)?) {

@@ -304,8 +304,9 @@ impl Store {
                     &PRIORITIZE,
                     &[&row::signed(spec.get()), &keys, &to, &by, &largest],
                 )
-                .await?;
-            rows.first().ok_or(Error::Gone(Kind::Spec))?;
+                .await;
+            self.floors.reset(spec);
+            rows?.first().ok_or(Error::Gone(Kind::Spec))?;
         }
         Ok(())
     }
