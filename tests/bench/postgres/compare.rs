@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     Settings,
     ours::{Drained, Store, percentile},
-    reference::{Copy, Reference, Script},
+    reference::{Copying, Reference, Script},
     report::{Figures, Table, Target, Unit, thousands},
     server::{Counters, Server},
     stack::Daemon,
@@ -20,18 +20,18 @@ const ADDERS: usize = 4;
 /// Clients of pgbench that take a hundred units at a time; the best of these counts.
 const HUNDRED_CLIENTS: [usize; 4] = [1, 4, 8, 64];
 
-const ONE: &str = "pgbench, one at a time, 64 clients";
-const HUNDRED: &str = "pgbench, 100 at a time, the best of those";
-const LIBRARY: &str = "backend, one at a time, 64 callers";
-const STACK: &str = "daemon, one at a time, 64 connections";
-const COPY_BATCHES: &str = "COPY, 10,000 a transaction";
+const ONE: &str = "pgbench, one by one, 64 clients";
+const HUNDRED: &str = "pgbench, by hundreds, the best";
+const LIBRARY: &str = "backend, one by one, 64 callers";
+const STACK: &str = "daemon, one by one, 64 connections";
+const COPY_BATCHES: &str = "COPY, by 10,000";
 const COPY_WHOLE: &str = "COPY, all in one";
-const COPY_ADDERS: &str = "COPY, 10,000 a transaction, 4 connections";
-const PUT: &str = "put_units, 10,000 a call";
-const PUT_ADDERS: &str = "put_units, 10,000 a call, 4 callers";
+const COPY_ADDERS: &str = "COPY, by 10,000, 4 at once";
+const PUT: &str = "put_units, by 10,000";
+const PUT_ADDERS: &str = "put_units, by 10,000, 4 at once";
 
 fn hundred(clients: usize) -> String {
-    format!("pgbench, 100 at a time, {clients} clients")
+    format!("pgbench, by hundreds, clients: {clients}")
 }
 
 /// The name of another figure of the same run.
@@ -77,20 +77,20 @@ pub async fn run(server: &Server, settings: &Settings) {
 
 impl Comparison<'_> {
     async fn measure_reference(&mut self) {
-        let adders = Copy::Batches {
+        let adders = Copying::Batches {
             connections: ADDERS,
         };
-        let one = Copy::Batches { connections: 1 };
+        let one = Copying::Batches { connections: 1 };
         self.pgbench(Some(COPY_BATCHES), one, None).await;
         let mut best: Option<[f64; 3]> = None;
-        let copies = [
-            (Some(COPY_WHOLE), Copy::Whole),
+        let ways = [
+            (Some(COPY_WHOLE), Copying::Whole),
             (Some(COPY_ADDERS), adders),
             (None, adders),
             (None, adders),
         ];
-        for (clients, (name, copy)) in HUNDRED_CLIENTS.into_iter().zip(copies) {
-            let run = self.pgbench(name, copy, Some(clients)).await;
+        for (clients, (name, copying)) in HUNDRED_CLIENTS.into_iter().zip(ways) {
+            let run = self.pgbench(name, copying, Some(clients)).await;
             if best.is_none_or(|best| run[0] > best[0]) {
                 best = Some(run);
             }
@@ -103,11 +103,11 @@ impl Comparison<'_> {
     async fn pgbench(
         &mut self,
         name: Option<&str>,
-        copy: Copy,
+        copying: Copying,
         hundreds: Option<usize>,
     ) -> [f64; 3] {
         let reference = Reference::fresh(self.server).await;
-        let rate = reference.add(self.units, copy).await;
+        let rate = reference.add(self.units, copying).await;
         if let Some(name) = name {
             self.figures.note(name, rate);
         }

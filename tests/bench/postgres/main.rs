@@ -19,6 +19,9 @@
 //! | `compare.rs` | rates, additions, WAL and commits; pgbench and COPY next to us |
 //! | `reference.rs`, `sql/` | what pgbench and COPY do, on the table in `sql/reference.sql` |
 //! | `ours.rs` | the backend as a library, with the upkeep of a daemon |
+//! | `statements.rs` | statements for each call, calls for each statement |
+//! | `queued.rs` | `--queued N`: all rates with N units queued and with 200,000 |
+//! | `held.rs` | `--held MINUTES`: claims while another transaction is open |
 //! | `stack.rs` | the built daemon, with workers on TCP connections |
 //!
 //! The daemon is built by the profile `bench`, without the link-time optimisation that a
@@ -36,16 +39,20 @@
 mod support;
 
 mod compare;
+mod held;
 mod ours;
+mod queued;
 mod reference;
 mod report;
 mod server;
 mod stack;
+mod statements;
 mod work;
 
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use server::Server;
 
@@ -64,6 +71,15 @@ pub struct Settings {
     /// Units in each new table; more than anyone can finish in that time.
     #[arg(long)]
     units: Option<usize>,
+    /// Compare the rates with 200,000 units queued to those with so many.
+    #[arg(long, value_name = "UNITS")]
+    queued: Option<usize>,
+    /// Hold a transaction open for so long while claims go on at a steady pace.
+    #[arg(long, value_name = "MINUTES")]
+    held: Option<f64>,
+    /// Do only what --queued and --held ask for.
+    #[arg(long)]
+    alone: bool,
     /// What cargo gives to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -100,9 +116,17 @@ fn main() {
     runtime.block_on(async {
         tokio::select! {
             () = measure(&settings) => {}
-            _ = tokio::signal::ctrl_c() => eprintln!("interrupted"),
+            () = told_to_stop() => eprintln!("interrupted"), // the cluster is removed
         }
     });
+}
+
+async fn told_to_stop() {
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
 }
 
 async fn measure(settings: &Settings) {
@@ -115,5 +139,14 @@ async fn measure(settings: &Settings) {
         report::thousands(settings.units() as f64),
         settings.span().as_secs()
     );
-    compare::run(&server, settings).await;
+    if !settings.alone {
+        compare::run(&server, settings).await;
+        statements::run(&server, settings).await;
+    }
+    if let Some(queued) = settings.queued {
+        queued::run(&server, settings, queued).await;
+    }
+    if let Some(minutes) = settings.held {
+        held::run(&server, settings, minutes).await;
+    }
 }

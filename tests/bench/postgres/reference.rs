@@ -25,7 +25,7 @@ pub struct Reference<'a> {
 
 /// How units are copied.
 #[derive(Clone, Copy)]
-pub enum Copy {
+pub enum Copying {
     /// All by one statement.
     Whole,
     /// [`ADDED_AT_A_TIME`], each in a transaction of its own, over so many connections.
@@ -64,10 +64,10 @@ impl<'a> Reference<'a> {
     }
 
     /// Adds this many units; how many in a second.
-    pub async fn add(&self, count: usize, copy: Copy) -> f64 {
-        let (connections, at_a_time) = match copy {
-            Copy::Whole => (1, count),
-            Copy::Batches { connections } => (connections, ADDED_AT_A_TIME),
+    pub async fn add(&self, count: usize, copying: Copying) -> f64 {
+        let (connections, at_a_time) = match copying {
+            Copying::Whole => (1, count),
+            Copying::Batches { connections } => (connections, ADDED_AT_A_TIME),
         };
         let mut shares = vec![Vec::new(); connections];
         for (number, from) in (0..count).step_by(at_a_time).enumerate() {
@@ -161,7 +161,7 @@ fn figure(said: &str, words: &str) -> f64 {
     let after = said.split(words).nth(1).unwrap_or_default();
     let number = after.split([' ', '\n', '/']).next().unwrap_or_default();
     let number = number.parse();
-    number.unwrap_or_else(|_| panic!("pgbench does not say{words}in {said:?}"))
+    number.unwrap_or_else(|_| panic!("pgbench does not say \"{words}\" in {said:?}"))
 }
 
 /// A script for pgbench; gone with this.

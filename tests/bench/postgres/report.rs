@@ -30,20 +30,15 @@ pub enum Target {
     None,
     AtLeast(f64),
     AtMost(f64),
-    /// Between the two.
-    Within(f64, f64),
 }
 
 impl Target {
-    fn show(self, ratio: f64) -> String {
+    /// The target and whether it is met.
+    pub fn show(self, ratio: f64) -> String {
         let (said, is_met) = match self {
             Target::None => return String::new(),
             Target::AtLeast(least) => (format!("≥ {least}"), ratio >= least),
             Target::AtMost(most) => (format!("≤ {most}"), ratio <= most),
-            Target::Within(least, most) => (
-                format!("{least} to {most}"),
-                (least..=most).contains(&ratio),
-            ),
         };
         format!("{said}{}", if is_met { "  met" } else { "  MISSED" })
     }
@@ -64,11 +59,6 @@ impl Figures {
         self.0
             .get(what)
             .unwrap_or_else(|| panic!("{what} was not measured"))
-    }
-
-    /// Whether it was measured.
-    pub fn has(&self, what: &str) -> bool {
-        self.0.contains_key(what)
     }
 }
 

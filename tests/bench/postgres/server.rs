@@ -145,11 +145,10 @@ impl Server {
         self.run("select pg_stat_statements_reset()").await;
     }
 
-    /// Ends that: for each statement that has run its text, how often it ran, rows, WAL
-    /// and the time it took on average, the most frequent first.
+    /// Ends that: the statements that ran, the most frequent first.
     pub async fn counted_statements(&self) -> Vec<Counted> {
         let sql = "select query, calls::float8, rows::float8, wal_bytes::float8, wal_fpi::float8,
-                mean_exec_time
+                total_exec_time
             from pg_stat_statements
             where dbid = (select oid from pg_database where datname = $1)
             order by calls desc";
@@ -180,15 +179,18 @@ impl Server {
 }
 
 /// A statement that ran.
+#[derive(Default)]
 pub struct Counted {
     pub text: String,
+    /// How often it ran.
     pub calls: f64,
+    /// Rows that were read or changed by it, in all.
     pub rows: f64,
     /// Bytes of WAL.
     pub wal: f64,
     /// Images of whole pages among it.
     pub full_pages: f64,
-    /// On average.
+    /// Time in all.
     pub milliseconds: f64,
 }
 

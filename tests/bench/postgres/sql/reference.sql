@@ -1,5 +1,7 @@
 -- A queue as one would write it for pgbench: one row per unit, the current attempt in
--- it, and indexes for what any job server asks. No checks, no foreign keys, no history.
+-- it, and indexes for what any job server asks. No checks, no foreign keys, no counts. A
+-- claim returns key and data, as ours does; a finish stores data of the attempt, but need
+-- not be sent it.
 create sequence attempt_id cache 32;
 create table unit (
     id           bigint generated always as identity primary key,
