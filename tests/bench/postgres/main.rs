@@ -49,7 +49,7 @@ mod stack;
 mod statements;
 mod work;
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,7 +106,7 @@ fn threads() -> usize {
     cores.saturating_sub(1).max(2)
 }
 
-fn main() {
+fn main() -> ExitCode {
     let settings = Settings::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads())
@@ -115,10 +115,11 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         tokio::select! {
-            () = measure(&settings) => {}
-            () = told_to_stop() => eprintln!("interrupted"), // the cluster is removed
+            () = measure(&settings) => ExitCode::SUCCESS,
+            // The cluster is removed, as its owner is dropped in the middle.
+            () = told_to_stop() => ExitCode::FAILURE,
         }
-    });
+    })
 }
 
 async fn told_to_stop() {
@@ -127,6 +128,8 @@ async fn told_to_stop() {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+    // Whoever still uses the cluster need not say that it is gone.
+    std::panic::set_hook(Box::new(|_| {}));
 }
 
 async fn measure(settings: &Settings) {
