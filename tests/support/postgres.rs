@@ -36,9 +36,13 @@ const HELP: &str = "tests of the PostgreSQL backend need its server programs: in
     (Debian: postgresql; as root, ./test does), have initdb in PATH, or name a server in \
     COORDINATED_TEST_POSTGRES";
 
-/// Changes to the default settings. Nothing here survives a crash of the machine.
-const SETTINGS: &str = "
+/// The only change to the default settings where data is to last.
+const CONNECTIONS: &str = "
 max_connections = 300
+";
+
+/// Further changes where it is not: nothing there survives a crash of the machine.
+const FORGETFUL: &str = "
 fsync = off
 synchronous_commit = off
 full_page_writes = off
@@ -205,7 +209,8 @@ impl Cluster {
         // Before it is made, so that whatever becomes of us, the next finds it.
         let (sockets, data) = (sockets.to_str().unwrap(), data.to_str().unwrap());
         fs::write(&record, format!("{folder}\n{stamp}\n{sockets}\n{data}\n")).unwrap();
-        self.make(sockets, data, "listen_addresses = ''");
+        let more = format!("{FORGETFUL}listen_addresses = ''");
+        self.make(sockets, data, &more);
         self.start(data);
         connection(sockets)
     }
@@ -224,7 +229,7 @@ impl Cluster {
             succeeded("initdb", &initdb(&["--locale=C"]));
         }
         let mut settings = fs::read_to_string(format!("{data}/postgresql.conf")).unwrap();
-        settings.push_str(SETTINGS);
+        settings.push_str(CONNECTIONS);
         settings.push_str(&format!("unix_socket_directories = '{sockets}'\n{more}\n"));
         fs::write(format!("{data}/postgresql.conf"), settings).unwrap();
     }
@@ -331,6 +336,19 @@ impl OwnCluster {
     /// # Panics
     /// As [`schema`].
     pub fn new(set_up: impl FnOnce(&Path) -> String) -> OwnCluster {
+        OwnCluster::with(FORGETFUL, set_up)
+    }
+
+    /// As [`new`](OwnCluster::new), but with all settings as by default, save that more
+    /// clients may connect: a commit waits for the disk, and survives [`stop`](OwnCluster::stop).
+    ///
+    /// # Panics
+    /// As [`schema`].
+    pub fn durable(set_up: impl FnOnce(&Path) -> String) -> OwnCluster {
+        OwnCluster::with("", set_up)
+    }
+
+    fn with(settings: &str, set_up: impl FnOnce(&Path) -> String) -> OwnCluster {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         let cluster = Cluster::in_folder(target().join(format!("test-postgres/own-{port}")));
@@ -343,7 +361,7 @@ impl OwnCluster {
             port,
         };
         let (sockets, data) = (own.sockets.to_str().unwrap(), own.data.to_str().unwrap());
-        let listen = format!("listen_addresses = '127.0.0.1'\nport = {port}\n");
+        let listen = format!("{settings}listen_addresses = '127.0.0.1'\nport = {port}\n");
         own.cluster.make(sockets, data, &listen);
         let more = set_up(&own.data);
         for entry in fs::read_dir(&own.data).unwrap() {
@@ -376,6 +394,16 @@ impl OwnCluster {
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The folder of the server's programs.
+    pub fn programs(&self) -> &Path {
+        &self.cluster.programs
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 }
 
