@@ -150,10 +150,6 @@ pub const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Units whose attempt is remembered for each connection, for fencing.
 pub const FENCE_UNITS_MAX: usize = 10_000;
 
-/// Most units in one `add_work_units` whose identities the cache remembers; a
-/// bulk load would push out the attempts that workers are about to report on.
-pub const CACHE_ADDED_UNITS_MAX: usize = 64;
-
 /// How often an update is decided anew because its unit changed in between.
 pub const UPDATE_ROUNDS_MAX: usize = 16;
 

@@ -27,7 +27,7 @@ use crate::{
     clock::Timestamp,
     model::{
         Heartbeat, HeldUnit, LockPath, NamespaceId, NamespaceName, NewSpec, NewUnit,
-        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, UnitId, Worker, WorkerName,
+        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, Worker, WorkerName,
     },
 };
 
@@ -111,8 +111,8 @@ pub trait Backend: Send + Sync + 'static {
 
     // Work units.
 
-    /// Adds units, all or none; their ids, in order. A unit whose key exists is
-    /// replaced as semantics.md §3 says; of several with one key the last counts.
+    /// Adds units, all or none. A unit whose key exists is replaced as semantics.md §3
+    /// says; of several with one key the last counts.
     ///
     /// # Errors
     /// [`Error::Gone`] if the spec was deleted.
@@ -121,7 +121,7 @@ pub trait Backend: Send + Sync + 'static {
         now: Timestamp,
         spec: SpecId,
         units: &[NewUnit],
-    ) -> impl Future<Output = Result<Vec<UnitId>>> + Send;
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// The units of these keys, in order; `None` where there is none.
     ///

@@ -22,7 +22,6 @@ pub use update::{Fence, Update, Updated};
 use crate::{
     backend::{ActiveAttempt, Backend, Claim, Claims, Error, Kind, Result},
     clock::Timestamp,
-    limits::CACHE_ADDED_UNITS_MAX,
     model::{NamespaceId, NewSpec, NewUnit, Phase, SpecId, SpecName},
 };
 
@@ -101,30 +100,13 @@ impl<B: Backend> Cache<B> {
         Ok(())
     }
 
-    /// [`Backend::put_units`], remembering the units of small additions.
+    /// [`Backend::put_units`]. Most of what is added is claimed before it is updated, so
+    /// nothing is remembered of it.
     ///
     /// # Errors
     /// Those of the backend.
     pub async fn put_units(&self, now: Timestamp, spec: SpecId, units: &[NewUnit]) -> Result<()> {
-        let ids = self.backend.put_units(now, spec, units).await?;
-        if units.len() <= CACHE_ADDED_UNITS_MAX {
-            for (new, unit) in units.iter().zip(ids) {
-                // One that existed may be in another phase; its first update looks twice.
-                let active = ActiveAttempt {
-                    unit,
-                    phase: Phase::Idle,
-                    attempt: None,
-                };
-                self.attempts.insert(
-                    AttemptKey {
-                        spec,
-                        key: new.key.clone(),
-                    },
-                    active,
-                );
-            }
-        }
-        Ok(())
+        self.backend.put_units(now, spec, units).await
     }
 
     /// [`Backend::claim`], remembering what was handed out.

@@ -66,7 +66,7 @@ use crate::{
     limits::CHANGE_BATCH_MAX,
     model::{
         Heartbeat, HeldUnit, LockPath, NamespaceId, NamespaceName, NewSpec, NewUnit,
-        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, UnitId, Worker, WorkerName,
+        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, Worker, WorkerName,
     },
 };
 
@@ -259,18 +259,14 @@ impl Backend for Memory {
         self.make_board(now, namespace)
     }
 
-    async fn put_units(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        units: &[NewUnit],
-    ) -> Result<Vec<UnitId>> {
+    async fn put_units(&self, now: Timestamp, spec: SpecId, units: &[NewUnit]) -> Result<()> {
         let entry = self.entry(spec)?;
-        let mut ids = Vec::with_capacity(units.len());
         let mut shard = entry.lock()?;
         shard.catch_up(now);
-        ids.extend(units.iter().map(|unit| shard.put(now, unit)));
-        Ok(ids)
+        for unit in units {
+            shard.put(now, unit);
+        }
+        Ok(())
     }
 
     async fn units(

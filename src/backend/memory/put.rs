@@ -6,24 +6,24 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{NewUnit, UnitId, UnitStatus},
+    model::{NewUnit, UnitStatus},
 };
 
 impl Shard {
     /// Adds a unit, or replaces the one of its key as semantics.md §3 says: a unit
     /// that is finished or failed becomes available again, any other keeps its state.
-    pub(super) fn put(&mut self, now: Timestamp, new: &NewUnit) -> UnitId {
+    pub(super) fn put(&mut self, now: Timestamp, new: &NewUnit) {
         let not_before = if new.delay.is_zero() {
             ANY_TIME
         } else {
             now.after(new.delay)
         };
-        let slot = match self.units.find(new.key.as_bytes()) {
+        match self.units.find(new.key.as_bytes()) {
             None => {
                 let mut unit = Unit::new(new.key.clone(), new.data.clone(), new.priority);
                 unit.not_before = not_before;
                 unit.release(now);
-                self.units.insert(unit)
+                self.units.insert(unit);
             }
             Some(slot) => {
                 self.units.update(slot, |unit| {
@@ -39,9 +39,7 @@ impl Shard {
                     }
                     unit.release(now);
                 });
-                slot
             }
-        };
-        self.units.id(slot)
+        }
     }
 }

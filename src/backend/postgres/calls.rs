@@ -18,7 +18,7 @@ use crate::{
     },
     model::{
         Heartbeat, HeldUnit, LockPath, NamespaceId, NamespaceName, NewSpec, NewUnit,
-        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, UnitId, Worker, WorkerName,
+        PriorityChange, SpecChange, SpecId, Unit, UnitCounts, Worker, WorkerName,
     },
 };
 
@@ -78,12 +78,7 @@ impl Backend for Postgres {
         self.store.current_board(now, namespace).await
     }
 
-    async fn put_units(
-        &self,
-        now: Timestamp,
-        spec: SpecId,
-        units: &[NewUnit],
-    ) -> Result<Vec<UnitId>> {
+    async fn put_units(&self, now: Timestamp, spec: SpecId, units: &[NewUnit]) -> Result<()> {
         if units.len() > SHARED_UNITS_MAX {
             return self.store.put_all(spec, &stamped(now, units)).await;
         }
@@ -363,7 +358,7 @@ pub(super) struct Adding(pub(super) Arc<Store>);
 impl Batch for Adding {
     type Lane = SpecId;
     type Call = Addition;
-    type Answer = Vec<UnitId>;
+    type Answer = ();
 
     const NAME: &'static str = "additions";
     const WEIGHT_MAX: usize = PUT_BATCH_MAX;
@@ -377,14 +372,11 @@ impl Batch for Adding {
         batch.iter().all(|addition| is_near(addition.now, next.now))
     }
 
-    async fn run(&self, spec: &SpecId, calls: &[Addition]) -> Result<Vec<Vec<UnitId>>> {
+    async fn run(&self, spec: &SpecId, calls: &[Addition]) -> Result<Vec<()>> {
         let all = calls.iter().flat_map(|call| stamped(call.now, &call.units));
         let all: Vec<(Timestamp, &NewUnit)> = all.collect();
-        let mut ids = self.0.put_all(*spec, &all).await?.into_iter();
-        let answers = calls
-            .iter()
-            .map(|call| ids.by_ref().take(call.units.len()).collect());
-        Ok(answers.collect())
+        self.0.put_all(*spec, &all).await?;
+        Ok(vec![(); calls.len()])
     }
 }
 

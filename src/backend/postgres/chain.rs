@@ -92,6 +92,11 @@ impl Chains {
         self.links.is_empty()
     }
 
+    /// Whether nothing follows, whatever the units' data.
+    pub(super) fn are_none(&self) -> bool {
+        self.links.is_empty() && self.expected.is_empty()
+    }
+
     /// When the first of those that are delayed may be claimed.
     pub(super) fn earliest(&self) -> Option<Timestamp> {
         earliest(self.links.iter().map(|link| (link.now, &link.unit)))

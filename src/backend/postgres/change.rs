@@ -16,6 +16,7 @@ use super::{
     floors::{Floors, Position},
     lease::Run,
     row::{self, get, unexpected},
+    settle::are_plain,
     specs::Known,
     statement::{Repeat, Statement},
 };
@@ -51,7 +52,9 @@ static CHANGE_AND_CHAIN: Statement = Statement::repeatable(
         include_str!("sql/chain_locked.sql"),
         include_str!("sql/change_body.sql"),
         include_str!("sql/chain_links.sql"),
-        include_str!("sql/put.sql"),
+        include_str!("sql/put_present.sql"),
+        include_str!("sql/chain_insert.sql"),
+        include_str!("sql/put_replace.sql"),
         include_str!("sql/chain_tail.sql")
     ),
 );
@@ -88,6 +91,19 @@ pub(super) struct Made {
     was: i16,
     is_now: i16,
     due: Option<i64>,
+}
+
+impl Made {
+    /// An attempt that was pending and is over.
+    pub(super) fn ended(active: ActiveAttempt, status: i16) -> Made {
+        Made {
+            active,
+            target: None,
+            was: 3,
+            is_now: status,
+            due: None,
+        }
+    }
 }
 
 /// Whether the change ends in a finished unit, whose output is chained.
@@ -136,10 +152,12 @@ impl Store {
             let verdicts = if is_own && !chains.is_empty() {
                 let verdicts = self.change_within(&known, changes, &chains).await;
                 self.floors.reset(spec);
-                verdicts
+                verdicts.map(certain)
+            } else if chains.are_none() && are_plain(changes) {
+                self.change_plain(&known, changes).await
             } else {
                 let statement = Change::new(self, &known, changes, &chains);
-                statement.run(&*self.pool, None).await
+                statement.run(&*self.pool, None).await.map(certain)
             };
             if verdicts.is_err() {
                 self.floors.reset_all(); // nobody knows what was chained, and to where
@@ -151,8 +169,8 @@ impl Store {
             };
             for ((index, asked), verdict) in changes.iter().enumerate().zip(verdicts) {
                 let verdict = match verdict {
-                    Verdict::NeedsRoom => self.change_guarded(spec, asked).await,
-                    verdict => Ok(verdict),
+                    Ok(Verdict::NeedsRoom) => self.change_guarded(spec, asked).await,
+                    verdict => verdict,
                 };
                 let answer = verdict.and_then(|verdict| match verdict {
                     Verdict::Made(made) => Ok(Ok(self.note(&known, made, &chains, index))),
@@ -162,6 +180,46 @@ impl Store {
                 answers.push(answer);
             }
             return Ok(());
+        }
+        Err(contended("the work spec is changed all the time"))
+    }
+
+    /// Ends attempts, and judges those that are not as expected. `None` if the spec is not
+    /// what is known of it.
+    async fn change_plain(
+        &self,
+        known: &Known,
+        changes: &[&Asked],
+    ) -> Result<Option<Vec<Result<Verdict>>>> {
+        let Some(made) = self.settle(known, changes).await? else {
+            return Ok(None);
+        };
+        let left = || changes.iter().zip(&made).filter(|(_, made)| made.is_none());
+        let left: Vec<&Asked> = left().map(|(asked, _)| *asked).collect();
+        // Those that are made are not made again, whatever becomes of these.
+        let judged = self.judge(known.id, &left).await.map_err(shared);
+        let mut judged = judged.map(Vec::into_iter);
+        let verdicts = made.into_iter().map(|made| match (made, &mut judged) {
+            (Some(made), _) => Ok(Verdict::Made(made)),
+            (None, Ok(judged)) => judged.next().ok_or_else(|| unexpected("answer")),
+            (None, Err(error)) => Err(error()),
+        });
+        Ok(Some(verdicts.collect()))
+    }
+
+    /// Makes changes that lead to nothing.
+    async fn judge(&self, spec: SpecId, changes: &[&Asked]) -> Result<Vec<Verdict>> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        for _ in 0..STALE_ROUNDS_MAX {
+            let known = self.known(spec).await?;
+            let none = Chains::default();
+            let statement = Change::new(self, &known, changes, &none);
+            if let Some(verdicts) = statement.run(&*self.pool, None).await? {
+                return Ok(verdicts);
+            }
+            self.directory.forget(spec);
         }
         Err(contended("the work spec is changed all the time"))
     }
@@ -408,6 +466,11 @@ fn check(change: &UnitChange) {
     };
     let (effect, phase) = (&change.effect, change.phase);
     assert!(is_allowed, "{effect:?} of a unit that is {phase:?}");
+}
+
+/// What became of each of the changes of one statement.
+fn certain(verdicts: Option<Vec<Verdict>>) -> Option<Vec<Result<Verdict>>> {
+    verdicts.map(|verdicts| verdicts.into_iter().map(Ok).collect())
 }
 
 /// The changes from the first on whose units are all different, as many as one

@@ -44,6 +44,7 @@ mod put;
 mod remove;
 mod row;
 mod schema;
+mod settle;
 mod specs;
 mod statement;
 mod sweep;

@@ -1,8 +1,6 @@
 //! Adding units.
 
-use std::collections::{BTreeMap, HashMap};
-
-use tokio_postgres::Row;
+use std::collections::BTreeMap;
 
 use super::{
     Store,
@@ -16,33 +14,22 @@ use crate::{
     backend::{Error, Kind, Result, Retention},
     clock::Timestamp,
     limits::PUT_BATCH_MAX,
-    model::{NewUnit, SpecId, StringType, UnitId},
+    model::{NewUnit, SpecId, StringType},
 };
 
 /// `$1` spec, `$2` now, `$3` history kept; for each unit, in the order of their keys, `$4`
 /// key, `$5` whether it is text, `$6` data, `$7` priority, `$8` not before.
+///
+/// Most units are new, so all are inserted, and only for those whose keys exist there is a
+/// look at what they replace. It waits for nobody's row while it holds new keys, on which
+/// others may wait who hold rows: then it begins again.
 static PUT: Statement = Statement::once(
     "put",
     concat!(
-        "with context as (
-    select $2::bigint as now, $3::bigint as history
-), target as materialized (
-    select id, shelf_id from spec where id = $1 for key share
-), links as materialized (
-    select * from unnest($4::bytea[], $5::boolean[], $6::bytea[], $7::double precision[], $8::bigint[])
-        with ordinality as k(key, is_text, data, priority, not_before, ord)
-    where exists (select from target)
-), locked as materialized (
-    select l.* from unnest($4::bytea[]) k(key) cross join lateral (
-        select u.* from unit u
-        where u.shelf_id = (select shelf_id from target) and u.key = k.key
-        offset 0 for update
-    ) l
-",
-        include_str!("sql/put.sql"),
-        "select exists (select from target), p.ord, p.id,
-    case when (select count(*) from links) <> (select count(*) from put) then again() end
-from (select 1) one left join put p on true"
+        include_str!("sql/put_head.sql"),
+        include_str!("sql/put_present.sql"),
+        include_str!("sql/put_replace.sql"),
+        include_str!("sql/put_tail.sql"),
     ),
 );
 
@@ -53,9 +40,9 @@ impl Store {
         &self,
         spec: SpecId,
         units: &[(Timestamp, &NewUnit)],
-    ) -> Result<Vec<UnitId>> {
+    ) -> Result<()> {
         let put = PutStatement::new(spec, units, self.retention);
-        let ids = if put.entries.len() <= PUT_BATCH_MAX {
+        let done = if put.entries.len() <= PUT_BATCH_MAX {
             put.run(&*self.pool).await
         } else {
             let put = &put;
@@ -69,11 +56,11 @@ impl Store {
         if let Some(first) = put.first() {
             self.floors.lower(spec, &first);
         }
-        let ids = ids?;
+        done?;
         if !units.is_empty() {
             self.boards.added(spec, earliest(units.iter().copied()));
         }
-        Ok(put.places.iter().map(|&place| ids[place]).collect())
+        Ok(())
     }
 }
 
@@ -92,8 +79,6 @@ pub(super) struct PutStatement<'a> {
     history: i64,
     /// In the order of their keys.
     entries: Vec<Entry<'a>>,
-    /// For each unit asked for, its place among the entries.
-    places: Vec<usize>,
 }
 
 impl<'a> PutStatement<'a> {
@@ -115,8 +100,6 @@ impl<'a> PutStatement<'a> {
                     not_before,
                 });
         }
-        let ranks: HashMap<&[u8], usize> = by_key.keys().copied().zip(0..).collect();
-        let places = units.iter().map(|(_, unit)| ranks[unit.key.as_bytes()]);
         PutStatement {
             now: units
                 .iter()
@@ -125,7 +108,6 @@ impl<'a> PutStatement<'a> {
                 .unwrap_or(Timestamp::EPOCH),
             spec,
             history: row::bounded(retention.attempt_history),
-            places: places.collect(),
             entries: by_key.into_values().collect(),
         }
     }
@@ -144,24 +126,18 @@ impl<'a> PutStatement<'a> {
         Some(Position::new(first.priority.get(), first.key.as_bytes()))
     }
 
-    /// Adds them, so many in a statement; their ids, in the order of the entries.
-    pub(super) async fn run(&self, on: &impl Run) -> Result<Vec<UnitId>> {
-        let mut ids = Vec::with_capacity(self.entries.len());
+    /// Adds them, so many in a statement.
+    pub(super) async fn run(&self, on: &impl Run) -> Result<()> {
         if self.entries.is_empty() {
-            self.run_some(on, &[], &mut ids).await?;
+            return self.run_some(on, &[]).await;
         }
         for some in self.entries.chunks(PUT_BATCH_MAX) {
-            self.run_some(on, some, &mut ids).await?;
+            self.run_some(on, some).await?;
         }
-        Ok(ids)
+        Ok(())
     }
 
-    async fn run_some(
-        &self,
-        on: &impl Run,
-        entries: &[Entry<'_>],
-        ids: &mut Vec<UnitId>,
-    ) -> Result<()> {
+    async fn run_some(&self, on: &impl Run, entries: &[Entry<'_>]) -> Result<()> {
         let units = || entries.iter().map(|entry| entry.unit);
         let keys: Vec<&[u8]> = units().map(|unit| unit.key.as_bytes()).collect();
         let data: Vec<&[u8]> = units().map(|unit| &unit.data[..]).collect();
@@ -184,25 +160,10 @@ impl<'a> PutStatement<'a> {
                 ],
             )
             .await?;
-        read_ids(&rows, entries.len(), ids)
-    }
-}
-
-/// Appends the ids of the `count` units that were put.
-fn read_ids(rows: &[Row], count: usize, ids: &mut Vec<UnitId>) -> Result<()> {
-    let first = rows.first().ok_or_else(|| unexpected("answer"))?;
-    if !get::<bool>(first, 0)? {
-        return Err(Error::Gone(Kind::Spec));
-    }
-    let start = ids.len();
-    ids.resize(start + count, UnitId::new(0));
-    for row in rows {
-        if let Some(ord) = get::<Option<i64>>(row, 1)? {
-            let place = usize::try_from(ord - 1)
-                .ok()
-                .and_then(|at| ids.get_mut(start + at));
-            *place.ok_or_else(|| unexpected("answer"))? = row::unit_id(row, 2)?;
+        let first = rows.first().ok_or_else(|| unexpected("answer"))?;
+        match get::<bool>(first, 0)? {
+            true => Ok(()),
+            false => Err(Error::Gone(Kind::Spec)),
         }
     }
-    Ok(())
 }

@@ -140,8 +140,7 @@ impl Store {
             let (daemon, clock, spec) = (self.daemon.clone(), self.clock.clone(), self.spec);
             callers.spawn(async move {
                 for some in share {
-                    let ids = daemon.put_units(clock.now(), spec, &some).await.unwrap();
-                    assert_eq!(ids.len(), some.len());
+                    daemon.put_units(clock.now(), spec, &some).await.unwrap();
                 }
             });
         }

@@ -121,8 +121,7 @@ async fn of_several_entries_with_one_key_the_last_counts_and_the_first_types_the
             ..unit("a")
         },
     ];
-    let ids = w.memory.put_units(w.now, spec, &units).await.unwrap();
-    assert_eq!(ids[0], ids[1]);
+    w.put_units(spec, units).await;
     let a = w.claim(spec, "w").await.unwrap();
     assert_eq!(
         (a.data, a.key.as_ref().string_type),

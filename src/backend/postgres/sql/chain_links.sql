@@ -1,7 +1,7 @@
 
 ), links as materialized (
     select distinct on (c.key) c.key, first_value(c.is_text) over same as is_text, c.data,
-        coalesce(c.priority, p.priority) as priority, c.not_before, 0::bigint as ord
+        coalesce(c.priority, p.priority) as priority, c.not_before
     from target cross join unnest($18::bytea[], $19::boolean[], $20::bytea[], $21::double precision[],
             $22::bigint[], $23::bigint[])
         with ordinality as c(key, is_text, data, priority, not_before, change, ord)

@@ -1,8 +1,3 @@
-), present as materialized (
-    select l.*, k.ord, k.data as new_data, k.priority as new_priority, k.not_before as new_not_before,
-        l.status = 3 and coalesce(l.due > (select now from context), true) as is_live
-    from locked l join links k on k.key = l.key
-    where l.shelf_id = (select shelf_id from target)
 ), replaced as (
     update unit u
     set data = p.new_data, priority = p.new_priority, not_before = p.new_not_before,
@@ -15,22 +10,9 @@
         attempt_data = case when p.status < 4 then p.attempt_data end
     from present p
     where u.id = p.id and u.id = any (array(select id from present))
-    returning p.ord, u.id, u.status, p.status as was
-), inserted as (
-    insert into unit (shelf_id, priority, not_before, due, status, is_text, key, data)
-    select (select shelf_id from target), k.priority, k.not_before,
-        case when k.not_before > (select now from context) then k.not_before end,
-        case when k.not_before > (select now from context) then 2 else 1 end,
-        k.is_text, k.key, k.data
-    from links k
-    where not exists (select from present p where p.key = k.key)
-    order by k.key
-    on conflict on constraint unit_key do nothing
-    returning id, status, key
+    returning u.status, p.status as was
 ), put as materialized (
-    select ord, id, status, was from replaced
-    union all
-    select k.ord, i.id, i.status, null from inserted i join links k on k.key = i.key
+    select status, was from replaced union all select status, null from inserted
 ), put_counted as (
     insert into tally (shelf_id, available, delayed, pending, finished, failed)
     select (select shelf_id from target),
