@@ -44,5 +44,18 @@ pub fn certain(given: &[Given], ended: Option<Micros>) -> Vec<Hold> {
             holds.push(Hold { from, to });
         }
     }
-    holds
+    merged(holds)
+}
+
+/// The same instants, none of them twice.
+fn merged(mut holds: Vec<Hold>) -> Vec<Hold> {
+    holds.sort_unstable();
+    let mut merged: Vec<Hold> = Vec::new();
+    for hold in holds {
+        match merged.last_mut() {
+            Some(last) if hold.from <= last.to => last.to = last.to.max(hold.to),
+            _ => merged.push(hold),
+        }
+    }
+    merged
 }
