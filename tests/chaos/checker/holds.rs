@@ -37,9 +37,12 @@ pub fn certain(given: &[Given], ended: Option<Micros>) -> Vec<Hold> {
         let may_follow = others.filter(|(other, given)| *other >= number || !given.certain);
         let to = may_follow
             .map(|(_, given)| given.call.sent + given.length)
-            .chain(ended)
             .min();
-        let to = to.unwrap_or(0).saturating_sub(SLACK);
+        // The end is the server's to say, by its clock; what ended it before, the holder's.
+        let to = to
+            .unwrap_or(0)
+            .saturating_sub(SLACK)
+            .min(ended.unwrap_or(Micros::MAX));
         if from < to {
             holds.push(Hold { from, to });
         }

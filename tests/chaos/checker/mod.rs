@@ -24,6 +24,8 @@ mod locks;
 mod outcome;
 mod ownership;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
