@@ -31,7 +31,11 @@ pub async fn hold_some(rpc: &mut Rpc, recorder: &Arc<Recorder>, owner: String) {
         return;
     }
     recorder.locks.fetch_add(1, Relaxed);
-    let hold = rpc.random.u64(0..100);
+    // One in ten comes back when others may have them, who must not notice.
+    let hold = match rpc.random.u32(0..10) {
+        0 => timeout / 1_000 + rpc.random.u64(0..300),
+        _ => rpc.random.u64(0..100),
+    };
     sleep(Duration::from_millis(hold)).await; // reason: others try to get them meanwhile
     let is_renewed = rpc.random.u32(0..4) == 0;
     if is_renewed && holder.call(rpc, LockAsk::Renew(timeout)).await != Some(false) {

@@ -277,9 +277,7 @@ impl Worker {
         answer
     }
 
-    /// The options of an update. By one of three things the daemon knows the attempt: its
-    /// id, its worker, the connection that was given it. Only the first is safe for a
-    /// request that is sent again.
+    /// The options of an update.
     fn options(&mut self, job: &Job, ask: &Ask, output: Option<&Output>) -> Value {
         let mut options = match ask {
             Ask::Renew(lease) => vec![("lease_time", seconds(*lease))],
@@ -289,10 +287,16 @@ impl Worker {
         if let Some(output) = output {
             options.push(("data", output.data.clone()));
         }
-        match self.rpc.random.u32(0..10) {
-            0 if self.rpc.is_still(job.connection) => {}
-            1 => options.push(("worker_id", text(&self.name()))),
-            _ => options.push(("attempt_id", int(job.grant.attempt))),
+        // Its id tells which attempt is meant, or the connection that was given it; but that
+        // is not there any more for a request that is sent again over another. The worker
+        // alone would not do: if a successor has given the unit back, whoever names no
+        // attempt begins one (semantics.md §7).
+        let lot = self.rpc.random.u32(0..10);
+        if lot > 0 || !self.rpc.is_still(job.connection) {
+            options.push(("attempt_id", int(job.grant.attempt)));
+        }
+        if lot == 1 {
+            options.push(("worker_id", text(&self.name())));
         }
         Value::Map(options.into_iter().map(|(k, v)| (text(k), v)).collect())
     }

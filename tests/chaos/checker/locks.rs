@@ -19,11 +19,44 @@ struct Owner<'a> {
 
 pub fn check(history: &History, findings: &mut Findings) {
     let owners = owners(history);
-    exclusive(&owners, findings);
+    let all = owners.iter().enumerate();
+    let mut held: Vec<(Hold, usize)> = all
+        .flat_map(|(number, owner)| holds(owner, None).into_iter().map(move |h| (h, number)))
+        .collect();
+    held.sort_unstable();
+    exclusive(&owners, &held, findings);
+    given_back(&owners, &held, findings);
     for owner in &owners {
         kept(owner, findings);
     }
     freed(&owners, findings);
+}
+
+/// Nobody gives back what another certainly holds.
+fn given_back(owners: &[Owner<'_>], held: &[(Hold, usize)], findings: &mut Findings) {
+    let longest = held.iter().map(|(hold, _)| hold.to - hold.from).max();
+    let longest = longest.unwrap_or(0);
+    for owner in owners {
+        for lock in &owner.calls {
+            if lock.ask != LockAsk::Release || lock.answer != Some(true) {
+                continue;
+            }
+            let (sent, received) = (lock.call.sent, lock.call.received.unwrap_or(0));
+            let begin = held.partition_point(|(hold, _)| hold.from + longest < sent);
+            let begun = held[begin..]
+                .iter()
+                .take_while(|(hold, _)| hold.from <= sent);
+            for (hold, other) in begun {
+                let other = &owners[*other];
+                let is_anothers = other.name != owner.name
+                    && received < hold.to
+                    && overlap(other.paths, owner.paths);
+                findings.unless(!is_anothers, Rule::LockIsExclusive, || {
+                    format!("{} held it when this was accepted: {lock:?}", other.name)
+                });
+            }
+        }
+    }
 }
 
 fn owners(history: &History) -> Vec<Owner<'_>> {
@@ -98,14 +131,9 @@ fn overlap(one: &[Vec<String>], other: &[Vec<String>]) -> bool {
         .any(|a| other.iter().any(|b| a.starts_with(b) || b.starts_with(a)))
 }
 
-fn exclusive(owners: &[Owner<'_>], findings: &mut Findings) {
-    let all = owners.iter().enumerate();
-    let mut held: Vec<(Hold, usize)> = all
-        .flat_map(|(number, owner)| holds(owner, None).into_iter().map(move |h| (h, number)))
-        .collect();
-    held.sort_unstable();
+fn exclusive(owners: &[Owner<'_>], held: &[(Hold, usize)], findings: &mut Findings) {
     let mut open: Vec<(Hold, usize)> = Vec::new();
-    for (hold, number) in held {
+    for &(hold, number) in held {
         open.retain(|(before, _)| before.to > hold.from);
         let owner = &owners[number];
         for (before, other) in &open {

@@ -62,6 +62,17 @@ fn locks_that_overlap_are_found() {
 }
 
 #[test]
+fn a_lock_that_another_gives_back_is_found() {
+    let late = |at, answer| {
+        let mut events = good_locks(1_100);
+        events[2] = lock(at, "one", &["shelf", "1"], LockAsk::Release, answer);
+        rules(&history(events))
+    };
+    assert_eq!(late(1_150, Some(true)), [Rule::LockIsExclusive]);
+    assert_eq!(late(1_150, Some(false)), []);
+}
+
+#[test]
 fn a_lock_that_was_seen_counts_as_acknowledged() {
     let events = |seen: Option<&str>| {
         let read = ReadLock {

@@ -162,7 +162,10 @@ fn history(events: impl IntoIterator<Item = Event>) -> History {
 }
 
 fn rules(history: &History) -> Vec<Rule> {
-    check(history).iter().map(|finding| finding.rule).collect()
+    let findings = check(history);
+    let mut rules: Vec<Rule> = findings.iter().map(|finding| finding.rule).collect();
+    rules.dedup();
+    rules
 }
 
 /// Checks that the good history, once this was done to it, is found to break the rule.
