@@ -1,5 +1,5 @@
 //! Several real daemons on one real database, many workers on all of them, and trouble:
-//! daemons are killed, the database is stopped and crashes, workers die, come late, lose
+//! daemons are killed and frozen, the database is stopped and crashes, workers die, come late, lose
 //! replies and send again. What the clients saw is written down as a history, and a
 //! checker that shares no code with the daemon says afterwards whether that can be.
 //!
@@ -76,8 +76,8 @@ async fn what_workers_see_while_daemons_and_database_fail_is_what_was_promised()
     let mut tasks = JoinSet::new();
     for number in 0..WORKERS {
         let rpc = client(number as u64);
-        let late = plan.late_per_mille;
-        let worker = Worker::new(number, rpc, recorder.clone(), watched.clone(), late);
+        let (recorder, watched) = (recorder.clone(), watched.clone());
+        let worker = Worker::new(number, rpc, recorder, watched, plan.habits);
         tasks.spawn(worker.work());
     }
     for number in 0..WATCHERS {
@@ -162,11 +162,12 @@ fn summary(
     seconds: f64,
 ) {
     println!(
-        "{} units finished in {seconds:.1} s: {} kills of daemons, {} database restarts, \
-         {} expiries, {} refused stale finishes, {} lost replies, {} error replies, \
+        "{} units finished in {seconds:.1} s: {} kills of daemons, {} freezes, \
+         {} database restarts, {} expiries, {} refused stale finishes, {} lost replies, {} error replies, \
          {} locks taken, {} lines of history in {}",
         totals.units,
         servers.kills,
+        servers.freezes,
         servers.restarts,
         expiries(history, totals),
         recorder.stale_finishes.load(Relaxed),

@@ -5,6 +5,16 @@ use std::env;
 /// Clients that work, of whichever daemon.
 pub const WORKERS: usize = 64;
 
+/// What workers do that costs time.
+#[derive(Debug, Clone, Copy)]
+pub struct Habits {
+    /// Of a thousand claimed units, those that are kept for longer than their lease, and
+    /// as many whose worker dies. Each costs seconds.
+    pub late_per_mille: u32,
+    /// Of a thousand claimed units, those with locks around the work.
+    pub locked_per_mille: u32,
+}
+
 /// Sizes and chances of one run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -15,9 +25,7 @@ pub struct Plan {
     pub kills: usize,
     /// Times that the database is stopped, every other time as by a crash.
     pub database_restarts: usize,
-    /// Of a thousand claimed units, those that are kept for longer than their lease, and
-    /// as many whose worker dies. Each costs seconds.
-    pub late_per_mille: u32,
+    pub habits: Habits,
     /// Everything random comes from it, though not when what happens.
     pub seed: u64,
 }
@@ -39,7 +47,16 @@ impl Plan {
             daemons,
             kills: (units / 2_500).max(6),
             database_restarts: 2,
-            late_per_mille: if units <= 10_000 { 15 } else { 4 },
+            habits: match units {
+                ..=10_000 => Habits {
+                    late_per_mille: 15,
+                    locked_per_mille: 120,
+                },
+                _ => Habits {
+                    late_per_mille: 4,
+                    locked_per_mille: 50,
+                },
+            },
             seed: number("COORDINATED_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..)),
         }
     }

@@ -1,6 +1,8 @@
-//! The database and the daemons on it, which are killed and started again.
+//! The database and the daemons on it, which are killed, frozen and started again.
 
 use std::{sync::Arc, thread, time::Duration};
+
+use rustix::process::Signal;
 
 use crate::{daemon::Daemon, plan::Plan, postgres::OwnCluster, record::Recorder, rpc::Addresses};
 
@@ -16,6 +18,8 @@ pub struct Servers {
     random: fastrand::Rng,
     /// How often a daemon was killed.
     pub kills: usize,
+    /// How often a daemon was stopped for a while.
+    pub freezes: usize,
     /// How often the database was stopped.
     pub restarts: usize,
     /// Log lines that tell of a mistake in a daemon, of those that were killed too.
@@ -27,6 +31,9 @@ pub struct Servers {
 pub enum Trouble {
     KillOne,
     KillAll,
+    /// Stops the process for longer than some leases; then it goes on with what it had
+    /// begun.
+    FreezeOne,
     /// Ends the server after it has written everything.
     StopDatabase,
     /// Ends it as a crash does, and a daemon at the same time.
@@ -42,6 +49,7 @@ impl Servers {
             recorder,
             random: plan.random(u64::MAX),
             kills: 0,
+            freezes: 0,
             restarts: 0,
             mistakes: Vec::new(),
         };
@@ -63,6 +71,7 @@ impl Servers {
                 _ => Trouble::KillOne,
             })
             .collect();
+        troubles.extend((0..plan.kills.div_ceil(4)).map(|_| Trouble::FreezeOne));
         random.shuffle(&mut troubles);
         // Spread over the run.
         for number in 0..plan.database_restarts {
@@ -90,6 +99,7 @@ impl Servers {
                 }
                 self.pause(50..300);
             }
+            Trouble::FreezeOne => self.freeze(one),
             Trouble::StopDatabase => {
                 self.stop_database("fast");
                 self.pause(100..800);
@@ -138,6 +148,16 @@ impl Servers {
             self.kills += 1;
             self.recorder.fault(format!("daemon {number} killed"));
         }
+    }
+
+    fn freeze(&mut self, number: usize) {
+        self.recorder.fault(format!("daemon {number} frozen"));
+        let signal = |daemon: &Option<Daemon>, signal| daemon.iter().for_each(|d| d.signal(signal));
+        signal(&self.daemons[number], Signal::STOP);
+        self.pause(500..2_500);
+        signal(&self.daemons[number], Signal::CONT);
+        self.recorder.fault(format!("daemon {number} goes on"));
+        self.freezes += 1;
     }
 
     fn revive(&mut self, number: usize) {

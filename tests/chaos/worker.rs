@@ -11,6 +11,7 @@ use crate::{
     client::map,
     locker,
     output::Output,
+    plan::Habits,
     record::Recorder,
     rpc::{Reply, Rpc},
     specs,
@@ -53,7 +54,7 @@ pub struct Worker {
     rpc: Rpc,
     recorder: Arc<Recorder>,
     watched: Arc<Watched>,
-    late_per_mille: u32,
+    habits: Habits,
     number: usize,
     /// Every new life has a new name.
     life: usize,
@@ -67,13 +68,13 @@ impl Worker {
         rpc: Rpc,
         recorder: Arc<Recorder>,
         watched: Arc<Watched>,
-        late_per_mille: u32,
+        habits: Habits,
     ) -> Worker {
         Worker {
             rpc,
             recorder,
             watched,
-            late_per_mille,
+            habits,
             number,
             life: 0,
             counter: 0,
@@ -145,7 +146,7 @@ impl Worker {
     }
 
     fn fate(&mut self) -> Fate {
-        let late = self.late_per_mille;
+        let late = self.habits.late_per_mille;
         let lot = self.rpc.random.u32(0..1_000);
         match lot.checked_sub(2 * late) {
             None if lot < late => Fate::Late,
@@ -160,7 +161,7 @@ impl Worker {
     }
 
     async fn carry_out(&mut self, job: Job) {
-        if self.rpc.random.u32(0..20) == 0 {
+        if self.rpc.random.u32(0..1_000) < self.habits.locked_per_mille {
             self.counter += 1;
             let owner = format!("{}/{}", self.name(), self.counter);
             locker::hold_some(&mut self.rpc, &self.recorder, owner).await;
