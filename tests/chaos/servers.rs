@@ -6,10 +6,7 @@ use rustix::process::Signal;
 
 use crate::{daemon::Daemon, plan::Plan, postgres::OwnCluster, record::Recorder, rpc::Addresses};
 
-/// Unlike the other tests' clusters, this one keeps what it has acknowledged.
-const DURABLE: &str = "fsync = on\nsynchronous_commit = on\nfull_page_writes = on\n";
-
-/// A cluster of its own and daemons on it.
+/// A cluster of its own, which keeps what it has acknowledged, and daemons on it.
 pub struct Servers {
     cluster: OwnCluster,
     daemons: Vec<Option<Daemon>>,
@@ -43,7 +40,7 @@ pub enum Trouble {
 impl Servers {
     pub fn start(plan: &Plan, recorder: Arc<Recorder>) -> Servers {
         let mut servers = Servers {
-            cluster: OwnCluster::new(|_| DURABLE.to_owned()),
+            cluster: OwnCluster::durable(|_| String::new()),
             daemons: (0..plan.daemons).map(|_| None).collect(),
             addresses: Arc::new(Addresses::new(plan.daemons)),
             recorder,

@@ -331,7 +331,7 @@ pub struct OwnCluster {
 
 impl OwnCluster {
     /// Listens on a port of 127.0.0.1 too. `set_up` puts files into the folder of the data
-    /// and gives settings, which win over those of the shared cluster.
+    /// and gives settings.
     ///
     /// # Panics
     /// As [`schema`].
