@@ -40,13 +40,17 @@ mod words;
 mod worker;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use checker::history::{Ask, History};
+use checker::{
+    Finding, Rule,
+    history::{Ask, History},
+};
 use feeder::Feeder;
 use plan::{Plan, WORKERS};
 use record::Recorder;
@@ -112,21 +116,34 @@ async fn what_workers_see_while_daemons_and_database_fail_is_what_was_promised()
     let totals = ending::write_units(&mut last, &recorder).await;
     let history = History::read(&recorder.written()).unwrap();
     summary(&servers, &recorder, &history, &totals, seconds);
-    let mut findings: Vec<String> = checker::check(&history)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    findings.extend(drained.err());
-    findings.extend(servers.find_mistakes().iter().cloned());
-    findings.extend(missed(&history, &recorder, &servers, &plan));
-    let shown = findings.iter().take(20).cloned().collect::<Vec<_>>();
+    let findings = checker::check(&history);
+    let mut others: Vec<String> = drained.err().into_iter().collect();
+    others.extend(servers.find_mistakes().iter().cloned());
+    others.extend(missed(&history, &recorder, &servers, &plan));
     assert!(
-        findings.is_empty(),
-        "seed {}: {} findings\n{}",
+        findings.is_empty() && others.is_empty(),
+        "seed {}: {}{}",
         plan.seed,
-        findings.len(),
-        shown.join("\n")
+        shown(&findings),
+        others.join("\n")
     );
+}
+
+/// Some findings for each rule that was broken, and how many there are.
+fn shown(findings: &[Finding]) -> String {
+    const EACH: usize = 4;
+    let mut by_rule: BTreeMap<Rule, Vec<&Finding>> = BTreeMap::new();
+    for finding in findings {
+        by_rule.entry(finding.rule).or_default().push(finding);
+    }
+    let mut shown = format!("{} findings\n", findings.len());
+    for (rule, findings) in by_rule {
+        shown += &format!("{rule:?}: {} times\n", findings.len());
+        for finding in findings.iter().take(EACH) {
+            shown += &format!("  {finding}\n");
+        }
+    }
+    shown
 }
 
 /// Waits until so many of the units that were added are finished.
@@ -189,19 +206,19 @@ fn expiries(history: &History, totals: &ending::Totals) -> u64 {
 
 /// What was to happen in a run and did not: then it shows less than it should.
 fn missed(history: &History, recorder: &Recorder, servers: &Servers, plan: &Plan) -> Vec<String> {
-    let late = history.updates.iter().filter(|update| {
-        let claimed = history
-            .units
-            .iter()
-            .any(|unit| unit.attempt == Some(update.attempt));
-        claimed && update.ask == Ask::Finish && update.answer.is_none()
-    });
+    let mut finishes_lost = history
+        .updates
+        .iter()
+        .filter(|update| update.ask == Ask::Finish && update.answer.is_none());
     let happened = [
         ("kills", servers.kills >= plan.kills),
         ("restarts", servers.restarts >= plan.database_restarts),
         ("stale finishes", recorder.stale_finishes.load(Relaxed) > 0),
         ("lost replies", recorder.lost_replies() > 0),
-        ("finishes whose reply was lost", late.take(1).count() > 0),
+        (
+            "finishes whose reply was lost",
+            finishes_lost.next().is_some(),
+        ),
         ("locks", recorder.locks.load(Relaxed) > 0),
         ("looks", !history.looks.is_empty()),
         (
