@@ -12,8 +12,7 @@ use crate::{
     rpc::Rpc,
     specs,
     value::{get, int, items, text},
-    words::{self, json, number, string},
-    worker::status,
+    words::{self, json, number, status, string},
 };
 
 /// Units on a page.

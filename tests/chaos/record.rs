@@ -25,9 +25,9 @@ pub struct Recorder {
     pub sources_finished: AtomicUsize,
     /// Units whose finish was acknowledged.
     pub finished: AtomicUsize,
-    pub refused: AtomicUsize,
-    /// Of these, finishes.
+    /// Finishes that were refused.
     pub stale_finishes: AtomicUsize,
+    /// Replies that said no more than that there is trouble.
     pub errors: AtomicUsize,
     pub locks: AtomicUsize,
     events: AtomicU64,
@@ -45,7 +45,6 @@ impl Recorder {
             lost_replies: AtomicUsize::new(0),
             sources_finished: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
-            refused: AtomicUsize::new(0),
             stale_finishes: AtomicUsize::new(0),
             errors: AtomicUsize::new(0),
             locks: AtomicUsize::new(0),

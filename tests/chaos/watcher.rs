@@ -18,8 +18,7 @@ use crate::{
     rpc::Rpc,
     specs,
     value::{items, list, text},
-    words,
-    worker::status,
+    words::{self, status},
 };
 
 /// Looks at one unit.

@@ -54,6 +54,17 @@ pub fn grant(unit: Value) -> Option<Grant> {
     })
 }
 
+/// The status of a unit in the reply to `get_work_unit_status`.
+pub fn status(status: &Value) -> Option<i128> {
+    match status {
+        Value::Null => None,
+        status => match get(status, "status") {
+            Value::Integer(status) => Some(status),
+            other => panic!("no status: {other:?}"),
+        },
+    }
+}
+
 pub fn string(value: Value) -> String {
     match value {
         Value::Text(text) => text,

@@ -15,7 +15,7 @@ use crate::{
     record::Recorder,
     rpc::{Reply, Rpc},
     specs,
-    value::{get, int, items, text},
+    value::{int, items, text},
     watcher::Watched,
     words::{self, json, seconds},
 };
@@ -271,9 +271,6 @@ impl Worker {
         };
         let answer = words::pair(reply, &self.recorder);
         let answer = answer.map(|(answer, _)| answer == Value::Bool(true));
-        if answer == Some(false) {
-            self.recorder.refused.fetch_add(1, Relaxed);
-        }
         self.write(job, call, ask, output, answer);
         answer
     }
@@ -336,16 +333,5 @@ impl Worker {
 
     async fn back_off(&mut self) {
         self.pause(5..50).await;
-    }
-}
-
-/// The status of a unit in the reply to `get_work_unit_status`.
-pub fn status(status: &Value) -> Option<i128> {
-    match status {
-        Value::Null => None,
-        status => match get(status, "status") {
-            Value::Integer(status) => Some(status),
-            other => panic!("no status: {other:?}"),
-        },
     }
 }
