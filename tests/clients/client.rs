@@ -173,7 +173,7 @@ pub fn pair(pair: Value) -> Value {
 }
 
 /// Takes a reply apart, which has an id and either a result or an error.
-fn read_reply(reply: Value) -> Reply {
+pub fn read_reply(reply: Value) -> Reply {
     let Value::Integer(id) = get(&reply, "id") else {
         panic!("no id in {reply:?}");
     };

@@ -244,16 +244,16 @@ impl Cluster {
     /// Ends the cluster if it still runs, and removes what is left of it.
     fn remove(&self, sockets: &Path, data: &Path) {
         if data.join("postmaster.pid").exists() {
-            self.stop(data); // it may be dead
+            self.stop(data, "immediate"); // it may be dead
         }
         for folder in [data, sockets] {
             let _ = fs::remove_dir_all(folder);
         }
     }
 
-    fn stop(&self, data: &Path) {
+    fn stop(&self, data: &Path, mode: &str) {
         let mut stop = self.command("pg_ctl");
-        stop.args(["-m", "immediate", "-w", "stop", "-D"]).arg(data);
+        stop.args(["-m", mode, "-w", "stop", "-D"]).arg(data);
         let _ = stop.output();
     }
 
@@ -382,7 +382,13 @@ impl OwnCluster {
 
     /// Ends the server as a crash does.
     pub fn stop(&self) {
-        self.cluster.stop(&self.data);
+        self.stop_in("immediate");
+    }
+
+    /// Ends the server in a mode of `pg_ctl`: `fast` ends its sessions and writes
+    /// everything first, `immediate` is a crash.
+    pub fn stop_in(&self, mode: &str) {
+        self.cluster.stop(&self.data, mode);
     }
 
     /// How to connect by its socket.
