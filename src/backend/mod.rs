@@ -57,6 +57,34 @@ pub trait Backend: Send + Sync + 'static {
         keys: &[&[u8]],
     ) -> impl Future<Output = Result<Vec<Option<ActiveAttempt>>>> + Send;
 
+    /// As [`active_attempts`](Backend::active_attempts), each with the parent that the
+    /// attempt's worker has, if it is live and has one.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if the spec was deleted.
+    fn active_attempts_and_parents(
+        &self,
+        now: Timestamp,
+        namespace: NamespaceId,
+        spec: SpecId,
+        keys: &[&[u8]],
+    ) -> impl Future<Output = Result<Vec<Option<(ActiveAttempt, Option<WorkerName>)>>>> + Send {
+        async move {
+            let found = self.active_attempts(now, spec, keys).await?;
+            let mut families = Vec::with_capacity(found.len());
+            for active in found {
+                let holder = active.as_ref().and_then(|active| active.attempt.as_ref());
+                let holder = match holder {
+                    Some((_, worker)) => self.worker(now, namespace, worker).await?,
+                    None => None,
+                };
+                let parent = holder.and_then(|holder| holder.parent);
+                families.push(active.map(|active| (active, parent)));
+            }
+            Ok(families)
+        }
+    }
+
     // Work specs.
 
     /// Makes the spec, or replaces the definition of the one of that name and resets

@@ -40,6 +40,16 @@ impl Backend for Postgres {
         self.store.active(spec, keys).await
     }
 
+    async fn active_attempts_and_parents(
+        &self,
+        now: Timestamp,
+        _namespace: NamespaceId,
+        spec: SpecId,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<(ActiveAttempt, Option<WorkerName>)>>> {
+        self.store.active_families(now, spec, keys).await
+    }
+
     async fn put_spec(&self, namespace: NamespaceId, spec: &NewSpec) -> Result<SpecId> {
         self.store.put_one_spec(namespace, spec).await
     }
