@@ -12,4 +12,8 @@
 mod support;
 
 mod cluster;
+mod proxied;
+mod proxy;
+mod round_trips;
 mod waiting;
+mod watched;
