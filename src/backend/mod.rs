@@ -20,7 +20,8 @@ pub use error::{Conflict, Error, Kind, Result};
 pub use hints::{Hinted, Hints};
 pub use types::{
     ActiveAttempt, Board, Candidate, Changed, Claim, Claims, LockConflict, LockRequest, Registered,
-    Retention, Spec, Swept, UnitChange, UnitPage, UnitSelection, WorkerSelection,
+    Retention, Spec, SupervisedAttempt, Swept, UnitChange, UnitPage, UnitSelection,
+    WorkerSelection,
 };
 
 use crate::{
@@ -57,31 +58,31 @@ pub trait Backend: Send + Sync + 'static {
         keys: &[&[u8]],
     ) -> impl Future<Output = Result<Vec<Option<ActiveAttempt>>>> + Send;
 
-    /// As [`active_attempts`](Backend::active_attempts), each with the parent that the
-    /// attempt's worker has, if it is live and has one.
+    /// As [`active_attempts`](Backend::active_attempts), each with the parent that its
+    /// worker has.
     ///
     /// # Errors
     /// [`Error::Gone`] if the spec was deleted.
-    fn active_attempts_and_parents(
+    fn supervised_attempts(
         &self,
         now: Timestamp,
         namespace: NamespaceId,
         spec: SpecId,
         keys: &[&[u8]],
-    ) -> impl Future<Output = Result<Vec<Option<(ActiveAttempt, Option<WorkerName>)>>>> + Send {
+    ) -> impl Future<Output = Result<Vec<Option<SupervisedAttempt>>>> + Send {
         async move {
-            let found = self.active_attempts(now, spec, keys).await?;
-            let mut families = Vec::with_capacity(found.len());
-            for active in found {
-                let holder = active.as_ref().and_then(|active| active.attempt.as_ref());
-                let holder = match holder {
-                    Some((_, worker)) => self.worker(now, namespace, worker).await?,
-                    None => None,
-                };
-                let parent = holder.and_then(|holder| holder.parent);
-                families.push(active.map(|active| (active, parent)));
+            let mut found = Vec::with_capacity(keys.len());
+            for active in self.active_attempts(now, spec, keys).await? {
+                let mut supervised = active.map(SupervisedAttempt::from);
+                if let Some(SupervisedAttempt { active, parent }) = &mut supervised
+                    && let Some((_, worker)) = &active.attempt
+                {
+                    let worker = self.worker(now, namespace, worker).await?;
+                    *parent = worker.and_then(|worker| worker.parent);
+                }
+                found.push(supervised);
             }
-            Ok(families)
+            Ok(found)
         }
     }
 

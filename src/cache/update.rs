@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::{AttemptKey, Cache};
 use crate::{
-    backend::{ActiveAttempt, Backend, Conflict, Result, UnitChange},
+    backend::{ActiveAttempt, Backend, Conflict, Result, SupervisedAttempt, UnitChange},
     clock::Timestamp,
     limits::UPDATE_ROUNDS_MAX,
     model::{
@@ -53,23 +53,6 @@ impl Fence<'_> {
                 parent.is_some_and(|parent| parent.as_str() == worker)
             }
             _ => true,
-        }
-    }
-}
-
-/// How a unit stands, as far as an update is decided on it.
-struct View {
-    active: ActiveAttempt,
-    /// That of the attempt's worker. The cache knows none: an update for a worker's child
-    /// always rests on a fresh look.
-    parent: Option<WorkerName>,
-}
-
-impl From<ActiveAttempt> for View {
-    fn from(active: ActiveAttempt) -> View {
-        View {
-            active,
-            parent: None,
         }
     }
 }
@@ -135,11 +118,12 @@ impl<B: Backend> Cache<B> {
         let mut open: Vec<usize> = (0..updates.len()).collect();
         for round in 0..UPDATE_ROUNDS_MAX {
             // Only the first round believes the cache.
-            let mut views: Vec<Option<View>> = open
+            let mut views: Vec<Option<SupervisedAttempt>> = open
                 .iter()
                 .map(|&i| {
                     if round == 0 {
-                        self.known(spec, updates[i].key).map(View::from)
+                        self.known(spec, updates[i].key)
+                            .map(SupervisedAttempt::from)
                     } else {
                         None
                     }
@@ -153,7 +137,7 @@ impl<B: Backend> Cache<B> {
             let mut changing = Vec::with_capacity(open.len());
             let mut again = Vec::new();
             for ((&i, view), cached) in open.iter().zip(views).zip(cached) {
-                let Some(View {
+                let Some(SupervisedAttempt {
                     active: view,
                     parent,
                 }) = view
@@ -214,7 +198,8 @@ impl<B: Backend> Cache<B> {
         Ok(())
     }
 
-    /// Fills in the views that the cache did not know, with one call.
+    /// Fills in the views that the cache did not know, with one call. The cache knows no
+    /// parents, so an update for a worker's child always rests on a fresh look.
     async fn look_up(
         &self,
         now: Timestamp,
@@ -222,7 +207,7 @@ impl<B: Backend> Cache<B> {
         spec: SpecId,
         updates: &[Update<'_>],
         open: &[usize],
-        views: &mut [Option<View>],
+        views: &mut [Option<SupervisedAttempt>],
     ) -> Result<()> {
         let unknown: Vec<usize> = (0..views.len()).filter(|&at| views[at].is_none()).collect();
         if unknown.is_empty() {
@@ -230,17 +215,14 @@ impl<B: Backend> Cache<B> {
         }
         let keys: Vec<&[u8]> = unknown.iter().map(|&at| updates[open[at]].key).collect();
         let names_worker = |&at: &usize| updates[open[at]].fence.worker.is_some();
-        let found: Vec<Option<View>> = if unknown.iter().any(names_worker) {
-            let families = self
-                .backend
-                .active_attempts_and_parents(now, namespace, spec, &keys)
-                .await?;
-            let view = |(active, parent)| View { active, parent };
-            families.into_iter().map(|found| found.map(view)).collect()
+        let found = if unknown.iter().any(names_worker) {
+            self.backend
+                .supervised_attempts(now, namespace, spec, &keys)
+                .await?
         } else {
             let found = self.backend.active_attempts(now, spec, &keys).await?;
-            let views = found.into_iter().map(|found| found.map(View::from));
-            views.collect()
+            let unsupervised = |active: Option<_>| active.map(SupervisedAttempt::from);
+            found.into_iter().map(unsupervised).collect()
         };
         assert_eq!(found.len(), unknown.len(), "one answer per key");
         for (at, view) in unknown.into_iter().zip(found) {

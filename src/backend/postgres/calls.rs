@@ -8,8 +8,8 @@ use super::{Postgres, Store, batch::Batch, change::Asked as AskedChange, claim::
 use crate::{
     backend::{
         ActiveAttempt, Backend, Board, Changed, Claim, Claims, Conflict, Hints, LockConflict,
-        LockRequest, Registered, Result, Spec, Swept, UnitChange, UnitPage, UnitSelection,
-        WorkerSelection,
+        LockRequest, Registered, Result, Spec, SupervisedAttempt, Swept, UnitChange, UnitPage,
+        UnitSelection, WorkerSelection,
     },
     clock::Timestamp,
     limits::{
@@ -40,14 +40,14 @@ impl Backend for Postgres {
         self.store.active(spec, keys).await
     }
 
-    async fn active_attempts_and_parents(
+    async fn supervised_attempts(
         &self,
         now: Timestamp,
         _namespace: NamespaceId,
         spec: SpecId,
         keys: &[&[u8]],
-    ) -> Result<Vec<Option<(ActiveAttempt, Option<WorkerName>)>>> {
-        self.store.active_families(now, spec, keys).await
+    ) -> Result<Vec<Option<SupervisedAttempt>>> {
+        self.store.supervised(now, spec, keys).await
     }
 
     async fn put_spec(&self, namespace: NamespaceId, spec: &NewSpec) -> Result<SpecId> {

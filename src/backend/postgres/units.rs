@@ -7,7 +7,7 @@ use super::{
     statement::Statement,
 };
 use crate::{
-    backend::{ActiveAttempt, Error, Kind, Result, UnitPage},
+    backend::{ActiveAttempt, Error, Kind, Result, SupervisedAttempt, UnitPage},
     clock::Timestamp,
     model::{
         HeldUnit, NamespaceId, Priority, PriorityChange, SpecId, StatusSet, Unit, UnitCounts,
@@ -27,8 +27,8 @@ static ACTIVE: Statement = Statement::repeatable(
 );
 
 /// `$1` spec, `$2` keys, `$3` now.
-static ACTIVE_FAMILIES: Statement = Statement::repeatable(
-    "active_families",
+static SUPERVISED: Statement = Statement::repeatable(
+    "supervised",
     "select k.ord, u.id, u.status, u.attempt_id, u.worker, w.parent
      from spec s left join unnest($2::bytea[]) with ordinality k(key, ord) on true
      left join lateral (
@@ -212,22 +212,22 @@ impl Store {
         Ok(found)
     }
 
-    /// [`Backend::active_attempts_and_parents`](crate::backend::Backend::active_attempts_and_parents).
-    pub(super) async fn active_families(
+    /// [`Backend::supervised_attempts`](crate::backend::Backend::supervised_attempts).
+    pub(super) async fn supervised(
         &self,
         now: Timestamp,
         spec: SpecId,
         keys: &[&[u8]],
-    ) -> Result<Vec<Option<(ActiveAttempt, Option<WorkerName>)>>> {
+    ) -> Result<Vec<Option<SupervisedAttempt>>> {
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&row::signed(spec.get()), &keys, &now.as_micros()];
-        let rows = self.pool.query(&ACTIVE_FAMILIES, &params).await?;
+        let rows = self.pool.query(&SUPERVISED, &params).await?;
         let mut found = in_order(keys, &rows)?;
         for row in &rows {
             if let Some((place, active)) = active(row)? {
                 let parent = get::<Option<&[u8]>>(row, 5)?.map(row::worker).transpose()?;
                 let place = found.get_mut(place).ok_or_else(|| unexpected("answer"))?;
-                *place = Some((active, parent));
+                *place = Some(SupervisedAttempt { active, parent });
             }
         }
         Ok(found)
