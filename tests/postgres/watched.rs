@@ -42,7 +42,7 @@ impl Watched {
     pub async fn on(schema: &Schema, connections_max: usize) -> Watched {
         let proxy = Proxy::start(schema).await;
         let world = World::on(
-            behind(&proxy, schema, connections_max).await,
+            behind(&proxy, schema.connection(), schema.name(), connections_max).await,
             CACHE,
             settings(),
         );
@@ -117,11 +117,11 @@ impl Watched {
 }
 
 /// A backend whose pool is behind the proxy, and nothing else of it.
-pub async fn behind(proxy: &Proxy, schema: &Schema, connections_max: usize) -> Postgres {
+pub async fn behind(proxy: &Proxy, direct: &str, schema: &str, connections_max: usize) -> Postgres {
     let options = Options {
         connection: proxy.connection().to_owned(),
-        direct: Some(schema.connection().to_owned()),
-        schema: schema.name().parse().unwrap(),
+        direct: Some(direct.to_owned()),
+        schema: schema.parse().unwrap(),
         connections_max,
         statements: Statements::Cached,
         retention: Retention::default(),

@@ -215,7 +215,9 @@ async fn relay(client: TcpStream, server: Box<dyn Stream>, watch: &Watch) {
                 Ok(bytes @ 1..) => {
                     quiet_turns = 0;
                     if !line.asked(&asked[..bytes], watch) {
-                        std::future::pending::<()>().await;
+                        // Whatever else it says goes nowhere, until it hangs up.
+                        while client_reads.read(&mut asked).await.is_ok_and(|bytes| bytes > 0) {}
+                        return;
                     }
                 }
                 _ => return,

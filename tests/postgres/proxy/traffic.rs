@@ -44,6 +44,17 @@ impl Traffic {
         }
     }
 
+    /// What went through several proxies.
+    pub fn of_all(parts: impl Iterator<Item = Traffic>) -> Traffic {
+        parts.fold(Traffic::default(), |mut all, part| {
+            all.flights.extend(part.flights);
+            all.errors.extend(part.errors);
+            all.commits += part.commits;
+            all.rollbacks += part.rollbacks;
+            all
+        })
+    }
+
     /// How often somebody waited for the server.
     pub fn round_trips(&self) -> usize {
         self.flights.len()
