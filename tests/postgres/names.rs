@@ -3,7 +3,7 @@
 use serde_cbor::Value;
 
 use super::watched::Watched;
-use crate::support::{bytes, get, int, items, list, map, text};
+use crate::support::{bytes, get, int, items, list, map, postgres::schema, text};
 
 /// Text as PostgreSQL's own type cannot hold it, and as its statements might misread it.
 const ODD: [&str; 4] = [
@@ -15,13 +15,16 @@ const ODD: [&str; 4] = [
 
 #[tokio::test]
 async fn names_are_kept_whatever_is_in_them_and_bad_ones_refused_in_our_own_words() {
-    let mut daemon = Watched::alone().await;
+    let schema = schema().await;
+    let mut daemon = Watched::on(&schema, 1).await;
+    // Who has not made them has to ask for them by name.
+    let mut other = Watched::on(&schema, 1).await;
     for name in ODD {
         daemon.spec(name, [("then", text("a\0b"))]).await;
         let keys = [text(name), bytes(b"\0\xff\xfe"), bytes(b"")];
         let params = vec![text(name), list(keys.clone())];
         daemon.ok("add_work_units", params).await;
-        let (units, _) = daemon.ok("get_work_units", vec![text(name), map([])]).await;
+        let (units, _) = other.ok("get_work_units", vec![text(name), map([])]).await;
         let mut listed: Vec<Value> = items(units)
             .into_iter()
             .map(|unit| items(unit).remove(0))
@@ -32,11 +35,11 @@ async fn names_are_kept_whatever_is_in_them_and_bad_ones_refused_in_our_own_word
         assert_eq!(listed, expected);
         let beat = vec![text(name), text(name), int(60), map([]), text("parent\0")];
         daemon.ok("worker_heartbeat", beat).await;
-        let (modes, _) = daemon.ok("list_worker_modes", Vec::new()).await;
+        let (modes, _) = other.ok("list_worker_modes", Vec::new()).await;
         assert_eq!(get(&modes, name), text(name));
         let paths = || list([list([text(name), bytes(b"\0\xff")])]);
         daemon.ok("lock", vec![text(name), int(60), paths()]).await;
-        let owners = daemon.client.call("readlock", vec![paths()]).await;
+        let owners = other.client.call("readlock", vec![paths()]).await;
         assert_eq!(owners, list([text(name)]));
     }
     let no_text = || bytes(b"\xff\xfe");
