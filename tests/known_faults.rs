@@ -162,7 +162,7 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
         "a crash between a finish and its chained units lost them",
         &[
             "a_daemon_that_dies_has_finished_a_unit_and_chained_its_output_or_neither",
-            "a_finish_and_the_units_it_leads_to_are_one_round_trip",
+            "a_finish_and_the_units_it_leads_to_are_one_transaction",
         ],
     ),
     (

@@ -1,9 +1,11 @@
 //! A daemon whose pool reaches PostgreSQL through a proxy.
 //!
-//! What counts here is what calls cost. Nothing else goes through the proxy: hints between
-//! daemons go over a connection of their own, the *direct* one, upkeep is not called, and the
-//! clock that the daemon goes by is the test's and stands still. So the board is looked at
-//! when a call needs it and for no other reason, and whoever wants it warm moves no clock.
+//! What counts here is what calls cost. Hints between daemons go over a connection of their
+//! own, the *direct* one, and not through the proxy; upkeep is not called; and the clock
+//! that the daemon goes by is the test's and stands still. So the board is looked at when
+//! a call needs it and for no other reason, and whoever wants it warm moves no clock. Only
+//! the look for units before the one at which claims begin goes by another clock; the
+//! proxy tells it by its statement, and counts it apart.
 //!
 //! The pool has one connection unless a test says otherwise. The first time that it is used
 //! for a statement it has to prepare it, which is a round trip more. Tests make each kind of

@@ -4,6 +4,10 @@ use std::collections::HashMap;
 
 use super::Watch;
 
+/// How statements begin that a daemon sends beside calls, and for none of them: the look
+/// for units before the one at which claims begin.
+const ASIDES: &[&str] = &["select priority, key from unit"];
+
 /// What a connection has asked and was answered.
 #[derive(Default)]
 pub(super) struct Line {
@@ -13,6 +17,8 @@ pub(super) struct Line {
     is_introduced: bool,
     /// Whether a flight is under way.
     is_flying: bool,
+    /// Whether it belongs to no call.
+    is_aside: bool,
     /// Times that the server will say that it is ready.
     outstanding: usize,
     /// What the server said last of the transaction that is open: `I` for none.
@@ -45,7 +51,8 @@ impl Line {
         self.asking.extend_from_slice(bytes);
         while let Some(message) = self.next_question() {
             if self.is_begun && !self.is_flying {
-                if !watch.may_begin() {
+                self.is_aside = is_aside(&self.sql(&message));
+                if !watch.may_begin(self.is_aside) {
                     return false;
                 }
                 self.is_flying = true;
@@ -63,35 +70,38 @@ impl Line {
         Some(message)
     }
 
+    /// The text of the statement that a message is about, if it is about one.
+    fn sql(&self, message: &[u8]) -> String {
+        let body = &message[5..];
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let known = |sql: Option<&String>| sql.cloned().unwrap_or_default();
+        match message[0] {
+            b'P' => text(string(string(body).1).0),
+            b'B' => known(self.prepared.get(string(string(body).1).0)),
+            b'E' => known(self.bound.get(string(body).0)),
+            b'Q' => text(string(body).0),
+            _ => String::new(),
+        }
+    }
+
     fn note_question(&mut self, message: &[u8], watch: &Watch) {
         if !self.is_begun {
             return;
         }
-        let mut seen = watch.seen();
-        let body = &message[5..];
+        let sql = self.sql(message);
+        let name = || string(&message[5..]).0.to_vec();
         match message[0] {
             b'P' => {
-                let (name, rest) = string(body);
-                let (sql, _) = string(rest);
-                let sql = String::from_utf8_lossy(sql).into_owned();
-                self.prepared.insert(name.to_vec(), sql);
-                seen.traffic.prepares();
+                self.prepared.insert(name(), sql);
+                if !self.is_aside {
+                    watch.seen().traffic.prepares();
+                }
             }
-            b'B' => {
-                let (portal, rest) = string(body);
-                let (name, _) = string(rest);
-                let sql = self.prepared.get(name).cloned().unwrap_or_default();
-                self.bound.insert(portal.to_vec(), sql);
-            }
-            b'E' => {
-                let (portal, _) = string(body);
-                let sql = self.bound.get(portal).map_or("", String::as_str);
-                seen.traffic.statement(sql);
-            }
+            b'B' => drop(self.bound.insert(name(), sql)),
+            b'E' if !self.is_aside => watch.seen().traffic.statement(&sql),
             b'Q' => {
                 self.outstanding += 1;
-                seen.traffic
-                    .statement(&String::from_utf8_lossy(string(body).0));
+                watch.seen().traffic.statement(&sql);
             }
             b'S' => self.outstanding += 1,
             _ => {}
@@ -134,7 +144,7 @@ impl Line {
             b'G' => self.outstanding = 0,
             b'Z' => {
                 let was_alone = self.transaction == b'I' && body[0] == b'I';
-                if was_alone && !self.since.has_ended {
+                if was_alone && !self.since.has_ended && !self.is_aside {
                     match (self.since.has_failed, self.since.commands) {
                         (true, _) => seen.traffic.rollbacks += 1,
                         (false, 0) => {}
@@ -185,6 +195,16 @@ impl Line {
         self.land();
         &self.to_client
     }
+}
+
+/// Whether a statement belongs to no call.
+fn is_aside(sql: &str) -> bool {
+    let is_it = |aside: &&str| {
+        sql.split_whitespace()
+            .zip(aside.split(' '))
+            .all(|(a, b)| a == b)
+    };
+    !sql.is_empty() && ASIDES.iter().any(is_it)
 }
 
 /// Takes a whole message off the front: its type, its length, which counts itself, and what

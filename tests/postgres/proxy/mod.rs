@@ -10,7 +10,8 @@
 //! waited for it. On a runtime of one thread, as most tests have, nothing is counted too
 //! high either, as every task that is ready runs in each turn.
 //!
-//! Connecting is no round trip here, but is counted by itself. Only what is connected with
+//! Connecting is no round trip here, but is counted by itself. So is what a daemon asks beside
+//! the calls, which is told by its statements. Only what is connected with
 //! [`Proxy::connection`] is seen.
 
 mod line;
@@ -134,7 +135,7 @@ impl Watch {
     }
 
     /// Counts a flight that begins; whether it may pass.
-    fn may_begin(&self) -> bool {
+    fn may_begin(&self, is_aside: bool) -> bool {
         let mut seen = self.seen();
         match &mut seen.until_wall {
             Some(0) => {
@@ -144,7 +145,10 @@ impl Watch {
             Some(left) => *left -= 1,
             None => {}
         }
-        seen.traffic.begin_flight();
+        match is_aside {
+            true => seen.traffic.asides += 1,
+            false => seen.traffic.begin_flight(),
+        }
         true
     }
 }

@@ -9,6 +9,8 @@ const SHOWN: usize = 72;
 #[derive(Clone, Default)]
 pub struct Traffic {
     flights: Vec<Flight>,
+    /// Round trips that belong to no call.
+    pub asides: usize,
     /// Transactions that were committed, each statement outside of a transaction included.
     pub commits: usize,
     /// Transactions that were undone.
@@ -49,6 +51,7 @@ impl Traffic {
         parts.fold(Traffic::default(), |mut all, part| {
             all.flights.extend(part.flights);
             all.errors.extend(part.errors);
+            all.asides += part.asides;
             all.commits += part.commits;
             all.rollbacks += part.rollbacks;
             all
@@ -104,6 +107,7 @@ impl fmt::Debug for Traffic {
         f.debug_struct("Traffic")
             .field("round_trips", &self.round_trips())
             .field("preparations", &self.preparations())
+            .field("asides", &self.asides)
             .field("statements", &self.statements())
             .field("commits", &self.commits)
             .field("rollbacks", &self.rollbacks)
