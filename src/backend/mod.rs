@@ -20,7 +20,8 @@ pub use error::{Conflict, Error, Kind, Result};
 pub use hints::{Hinted, Hints};
 pub use types::{
     ActiveAttempt, Board, Candidate, Changed, Claim, Claims, LockConflict, LockRequest, Registered,
-    Retention, Spec, Swept, UnitChange, UnitPage, UnitSelection, WorkerSelection,
+    Retention, Spec, SupervisedAttempt, Swept, UnitChange, UnitPage, UnitSelection,
+    WorkerSelection,
 };
 
 use crate::{
@@ -56,6 +57,34 @@ pub trait Backend: Send + Sync + 'static {
         spec: SpecId,
         keys: &[&[u8]],
     ) -> impl Future<Output = Result<Vec<Option<ActiveAttempt>>>> + Send;
+
+    /// As [`active_attempts`](Backend::active_attempts), each with the parent that its
+    /// worker has.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if the spec was deleted.
+    fn supervised_attempts(
+        &self,
+        now: Timestamp,
+        namespace: NamespaceId,
+        spec: SpecId,
+        keys: &[&[u8]],
+    ) -> impl Future<Output = Result<Vec<Option<SupervisedAttempt>>>> + Send {
+        async move {
+            let mut found = Vec::with_capacity(keys.len());
+            for active in self.active_attempts(now, spec, keys).await? {
+                let mut supervised = active.map(SupervisedAttempt::from);
+                if let Some(SupervisedAttempt { active, parent }) = &mut supervised
+                    && let Some((_, worker)) = &active.attempt
+                {
+                    let worker = self.worker(now, namespace, worker).await?;
+                    *parent = worker.and_then(|worker| worker.parent);
+                }
+                found.push(supervised);
+            }
+            Ok(found)
+        }
+    }
 
     // Work specs.
 

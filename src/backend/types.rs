@@ -90,6 +90,24 @@ impl ActiveAttempt {
     }
 }
 
+/// An [`ActiveAttempt`], and who may report on it besides its worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupervisedAttempt {
+    /// The attempt.
+    pub active: ActiveAttempt,
+    /// The parent of the attempt's worker, if that is live and has one.
+    pub parent: Option<WorkerName>,
+}
+
+impl From<ActiveAttempt> for SupervisedAttempt {
+    fn from(active: ActiveAttempt) -> SupervisedAttempt {
+        SupervisedAttempt {
+            active,
+            parent: None,
+        }
+    }
+}
+
 /// A change of one unit, made only if the unit still is as it was decided on.
 #[derive(Debug, Clone)]
 pub struct UnitChange {

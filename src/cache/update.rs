@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::{AttemptKey, Cache};
 use crate::{
-    backend::{ActiveAttempt, Backend, Conflict, Result, UnitChange},
+    backend::{ActiveAttempt, Backend, Conflict, Result, SupervisedAttempt, UnitChange},
     clock::Timestamp,
     limits::UPDATE_ROUNDS_MAX,
     model::{
@@ -37,6 +37,24 @@ pub struct Fence<'a> {
     pub attempt: Option<AttemptId>,
     /// The attempt that the client's connection was given for the unit.
     pub connection: Option<AttemptId>,
+}
+
+impl Fence<'_> {
+    /// Whether the update is meant for the unit's current attempt, whose worker has this
+    /// parent.
+    fn holds(&self, active: &ActiveAttempt, parent: Option<&WorkerName>) -> bool {
+        let current = active.attempt_id();
+        let mut meant = [self.attempt, self.connection].into_iter().flatten();
+        if meant.any(|id| current != Some(id)) {
+            return false;
+        }
+        match (&active.attempt, self.worker) {
+            (Some((_, holder)), Some(worker)) if holder.as_str() != worker => {
+                parent.is_some_and(|parent| parent.as_str() == worker)
+            }
+            _ => true,
+        }
+    }
 }
 
 /// What became of an update.
@@ -100,29 +118,35 @@ impl<B: Backend> Cache<B> {
         let mut open: Vec<usize> = (0..updates.len()).collect();
         for round in 0..UPDATE_ROUNDS_MAX {
             // Only the first round believes the cache.
-            let mut views: Vec<Option<ActiveAttempt>> = open
+            let mut views: Vec<Option<SupervisedAttempt>> = open
                 .iter()
                 .map(|&i| {
                     if round == 0 {
                         self.known(spec, updates[i].key)
+                            .map(SupervisedAttempt::from)
                     } else {
                         None
                     }
                 })
                 .collect();
             let cached: Vec<bool> = views.iter().map(Option::is_some).collect();
-            self.look_up(now, spec, updates, &open, &mut views).await?;
+            self.look_up(now, namespace, spec, updates, &open, &mut views)
+                .await?;
 
             let mut changes = Vec::with_capacity(open.len());
             let mut changing = Vec::with_capacity(open.len());
             let mut again = Vec::new();
             for ((&i, view), cached) in open.iter().zip(views).zip(cached) {
-                let Some(view) = view else {
+                let Some(SupervisedAttempt {
+                    active: view,
+                    parent,
+                }) = view
+                else {
                     answers[first + i] = Updated::NoSuchUnit;
                     continue;
                 };
                 let update = &updates[i];
-                let verdict = match self.holds(now, namespace, &update.fence, &view).await? {
+                let verdict = match update.fence.holds(&view, parent.as_ref()) {
                     true => decide(view.phase, &update.ask),
                     false if cached => {
                         self.forget(spec, update.key);
@@ -174,52 +198,37 @@ impl<B: Backend> Cache<B> {
         Ok(())
     }
 
-    /// Fills in the views that the cache did not know, with one call.
+    /// Fills in the views that the cache did not know, with one call. The cache knows no
+    /// parents, so an update for a worker's child always rests on a fresh look.
     async fn look_up(
         &self,
         now: Timestamp,
+        namespace: NamespaceId,
         spec: SpecId,
         updates: &[Update<'_>],
         open: &[usize],
-        views: &mut [Option<ActiveAttempt>],
+        views: &mut [Option<SupervisedAttempt>],
     ) -> Result<()> {
         let unknown: Vec<usize> = (0..views.len()).filter(|&at| views[at].is_none()).collect();
         if unknown.is_empty() {
             return Ok(());
         }
         let keys: Vec<&[u8]> = unknown.iter().map(|&at| updates[open[at]].key).collect();
-        let found = self.backend.active_attempts(now, spec, &keys).await?;
+        let names_worker = |&at: &usize| updates[open[at]].fence.worker.is_some();
+        let found = if unknown.iter().any(names_worker) {
+            self.backend
+                .supervised_attempts(now, namespace, spec, &keys)
+                .await?
+        } else {
+            let found = self.backend.active_attempts(now, spec, &keys).await?;
+            let unsupervised = |active: Option<_>| active.map(SupervisedAttempt::from);
+            found.into_iter().map(unsupervised).collect()
+        };
         assert_eq!(found.len(), unknown.len(), "one answer per key");
         for (at, view) in unknown.into_iter().zip(found) {
             views[at] = view;
         }
         Ok(())
-    }
-
-    /// Whether the update is meant for the unit's current attempt.
-    async fn holds(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        fence: &Fence<'_>,
-        view: &ActiveAttempt,
-    ) -> Result<bool> {
-        let current = view.attempt_id();
-        if [fence.attempt, fence.connection]
-            .into_iter()
-            .flatten()
-            .any(|id| current != Some(id))
-        {
-            return Ok(false);
-        }
-        match (&view.attempt, fence.worker) {
-            (Some((_, holder)), Some(worker)) if holder.as_str() != worker => {
-                let holder = self.backend.worker(now, namespace, holder).await?;
-                let parent = holder.and_then(|holder| holder.parent);
-                Ok(parent.is_some_and(|parent| parent.as_str() == worker))
-            }
-            _ => Ok(true),
-        }
     }
 
     /// Remembers how a unit stands after a change. Units that are done are forgotten:

@@ -12,4 +12,13 @@
 mod support;
 
 mod cluster;
+mod connections;
+mod contention;
+mod crashes;
+mod growth;
+mod names;
+mod proxied;
+mod proxy;
+mod round_trips;
 mod waiting;
+mod watched;

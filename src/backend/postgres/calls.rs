@@ -8,8 +8,8 @@ use super::{Postgres, Store, batch::Batch, change::Asked as AskedChange, claim::
 use crate::{
     backend::{
         ActiveAttempt, Backend, Board, Changed, Claim, Claims, Conflict, Hints, LockConflict,
-        LockRequest, Registered, Result, Spec, Swept, UnitChange, UnitPage, UnitSelection,
-        WorkerSelection,
+        LockRequest, Registered, Result, Spec, SupervisedAttempt, Swept, UnitChange, UnitPage,
+        UnitSelection, WorkerSelection,
     },
     clock::Timestamp,
     limits::{
@@ -38,6 +38,16 @@ impl Backend for Postgres {
         keys: &[&[u8]],
     ) -> Result<Vec<Option<ActiveAttempt>>> {
         self.store.active(spec, keys).await
+    }
+
+    async fn supervised_attempts(
+        &self,
+        now: Timestamp,
+        _namespace: NamespaceId,
+        spec: SpecId,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<SupervisedAttempt>>> {
+        self.store.supervised(now, spec, keys).await
     }
 
     async fn put_spec(&self, namespace: NamespaceId, spec: &NewSpec) -> Result<SpecId> {

@@ -1,7 +1,7 @@
 //! A transaction of several statements in one round trip.
 //!
 //! `begin`, the statements and `commit` are sent together. Each answer is awaited, in
-//! order: the first error is the reason, the others follow from it.
+//! order, and as long as it would be if it were alone.
 
 use std::{
     future::{Future, poll_fn},
@@ -84,9 +84,16 @@ async fn pipeline(
         all.push(Box::pin(sendable.send(connection, statement, params)));
     }
     all.push(around("commit"));
-    // All are awaited: the first that failed is the reason, the others' errors follow
-    // from it.
-    let outcomes = answered(name, async { Ok(together(all).await) }).await?;
+    // All are sent before any is awaited, and all are awaited: the first that failed is the
+    // reason, the others' errors follow from it.
+    let mut early = send(&mut all).await;
+    let mut outcomes = Vec::with_capacity(all.len());
+    for (step, early) in all.into_iter().zip(&mut early) {
+        outcomes.push(match early.take() {
+            Some(outcome) => outcome,
+            None => answered(name, async { Ok(step.await) }).await?,
+        });
+    }
     let names = steps.iter().map(|(statement, _)| statement.name);
     let names = std::iter::once(name).chain(names).chain([name]);
     let mut rows = Vec::with_capacity(outcomes.len());
@@ -98,22 +105,18 @@ async fn pipeline(
     Ok(rows)
 }
 
-/// Polls all, first in order, until each is ready.
-async fn together<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
-    let mut ready: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+/// Polls each once, in order, which sends it. What is ready by then must not be polled
+/// again.
+async fn send<T>(futures: &mut [Pin<Box<dyn Future<Output = T> + Send + '_>>]) -> Vec<Option<T>> {
     poll_fn(|context| {
-        for (future, ready) in futures.iter_mut().zip(&mut ready) {
-            if ready.is_none()
-                && let Poll::Ready(outcome) = future.as_mut().poll(context)
-            {
-                *ready = Some(outcome);
-            }
-        }
-        match ready.iter().all(Option::is_some) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
+        let poll = |future: &mut Pin<Box<dyn Future<Output = T> + Send + '_>>| match future
+            .as_mut()
+            .poll(context)
+        {
+            Poll::Ready(outcome) => Some(outcome),
+            Poll::Pending => None,
+        };
+        Poll::Ready(futures.iter_mut().map(poll).collect())
     })
-    .await;
-    ready.into_iter().flatten().collect()
+    .await
 }

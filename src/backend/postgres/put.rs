@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use tokio_postgres::{Row, types::ToSql};
+
 use super::{
     Store,
     chain::{earliest, not_before},
     floors::Position,
     lease::Run,
+    pool::{Params, Pool},
     row::{self, get, unexpected},
-    statement::{Repeat, Statement},
+    statement::Statement,
 };
 use crate::{
     backend::{Error, Kind, Result, Retention},
@@ -42,16 +45,7 @@ impl Store {
         units: &[(Timestamp, &NewUnit)],
     ) -> Result<()> {
         let put = PutStatement::new(spec, units, self.retention);
-        let done = if put.entries.len() <= PUT_BATCH_MAX {
-            put.run(&*self.pool).await
-        } else {
-            let put = &put;
-            self.pool
-                .transaction("put_many", Repeat::Never, |transaction| {
-                    Box::pin(async move { put.run(transaction).await })
-                })
-                .await
-        };
+        let done = put.run_all(&self.pool).await;
         // Also if nobody knows whether they were put.
         if let Some(first) = put.first() {
             self.floors.lower(spec, &first);
@@ -115,55 +109,92 @@ impl<'a> PutStatement<'a> {
     /// The one that is handed out before the others.
     fn first(&self) -> Option<Position> {
         // They are in the order of their keys: the first of several is the one.
-        let units = self.entries.iter().map(|entry| entry.unit);
-        let first =
-            units.reduce(
-                |first, unit| match unit.priority.get() > first.priority.get() {
-                    true => unit,
-                    false => first,
-                },
-            )?;
+        let mut units = self.entries.iter().map(|entry| entry.unit);
+        let mut first = units.next()?;
+        for unit in units {
+            if unit.priority.get() > first.priority.get() {
+                first = unit;
+            }
+        }
         Some(Position::new(first.priority.get(), first.key.as_bytes()))
     }
 
-    /// Adds them, so many in a statement.
-    pub(super) async fn run(&self, on: &impl Run) -> Result<()> {
-        if self.entries.is_empty() {
-            return self.run_some(on, &[]).await;
+    /// Adds them, so many in a statement, all or none, and in one round trip.
+    async fn run_all(&self, pool: &Pool) -> Result<()> {
+        if self.entries.len() <= PUT_BATCH_MAX {
+            return self.run(pool).await;
         }
-        for some in self.entries.chunks(PUT_BATCH_MAX) {
-            self.run_some(on, some).await?;
+        let parts: Vec<Columns<'_>> = self.parts().map(|part| self.columns(part)).collect();
+        let params: Vec<[&(dyn ToSql + Sync); 8]> = parts.iter().map(Columns::params).collect();
+        let steps = params.iter().map(|params| (&PUT, &params[..]));
+        let steps: Vec<(&'static Statement, Params<'_>)> = steps.collect();
+        let answers = pool.pipeline("put_many", &steps).await?;
+        answers.iter().try_for_each(|rows| check(rows))
+    }
+
+    /// The same, one statement after the other.
+    pub(super) async fn run(&self, on: &impl Run) -> Result<()> {
+        for part in self.parts() {
+            check(&on.run(&PUT, &self.columns(part).params()).await?)?;
         }
         Ok(())
     }
 
-    async fn run_some(&self, on: &impl Run, entries: &[Entry<'_>]) -> Result<()> {
+    /// What one statement adds each. No entries are one part: the spec must exist all the
+    /// same.
+    fn parts(&self) -> impl Iterator<Item = &[Entry<'a>]> {
+        let none = self.entries.is_empty().then_some(&[][..]);
+        none.into_iter().chain(self.entries.chunks(PUT_BATCH_MAX))
+    }
+
+    fn columns<'e>(&self, entries: &'e [Entry<'a>]) -> Columns<'e> {
         let units = || entries.iter().map(|entry| entry.unit);
-        let keys: Vec<&[u8]> = units().map(|unit| unit.key.as_bytes()).collect();
-        let data: Vec<&[u8]> = units().map(|unit| &unit.data[..]).collect();
-        let priorities: Vec<f64> = units().map(|unit| unit.priority.get()).collect();
         let is_text = |entry: &Entry<'_>| entry.string_type == StringType::Text;
-        let are_text: Vec<bool> = entries.iter().map(is_text).collect();
-        let times: Vec<Option<i64>> = entries.iter().map(|entry| entry.not_before).collect();
-        let rows = on
-            .run(
-                &PUT,
-                &[
-                    &row::signed(self.spec.get()),
-                    &self.now.as_micros(),
-                    &self.history,
-                    &keys,
-                    &are_text,
-                    &data,
-                    &priorities,
-                    &times,
-                ],
-            )
-            .await?;
-        let first = rows.first().ok_or_else(|| unexpected("answer"))?;
-        match get::<bool>(first, 0)? {
-            true => Ok(()),
-            false => Err(Error::Gone(Kind::Spec)),
+        Columns {
+            spec: row::signed(self.spec.get()),
+            now: self.now.as_micros(),
+            history: self.history,
+            keys: units().map(|unit| unit.key.as_bytes()).collect(),
+            are_text: entries.iter().map(is_text).collect(),
+            data: units().map(|unit| &unit.data[..]).collect(),
+            priorities: units().map(|unit| unit.priority.get()).collect(),
+            times: entries.iter().map(|entry| entry.not_before).collect(),
         }
+    }
+}
+
+/// The parameters of [`PUT`].
+struct Columns<'a> {
+    spec: i64,
+    now: i64,
+    history: i64,
+    keys: Vec<&'a [u8]>,
+    are_text: Vec<bool>,
+    data: Vec<&'a [u8]>,
+    priorities: Vec<f64>,
+    times: Vec<Option<i64>>,
+}
+
+impl Columns<'_> {
+    fn params(&self) -> [&(dyn ToSql + Sync); 8] {
+        [
+            &self.spec,
+            &self.now,
+            &self.history,
+            &self.keys,
+            &self.are_text,
+            &self.data,
+            &self.priorities,
+            &self.times,
+        ]
+    }
+}
+
+/// Whether there was a spec to add them to.
+fn check(rows: &[Row]) -> Result<()> {
+    let row = rows.first().ok_or_else(|| unexpected("answer"))?;
+    match get::<bool>(row, 0)? {
+        true => Ok(()),
+        false => Err(Error::Gone(Kind::Spec)),
     }
 }

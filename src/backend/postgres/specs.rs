@@ -54,11 +54,15 @@ static MAKE_NAMESPACE: Statement = Statement::repeatable(
 static FIND_NAMESPACE: Statement =
     Statement::repeatable("find_namespace", "select id from namespace where name = $1");
 
-/// `$1` namespace, `$2` name.
+/// `$1` namespace, `$2` name. Who looks for a spec is about to use it.
 static FIND_SPEC: Statement = Statement::repeatable(
     "find_spec",
-    "select n.id, s.id from namespace n left join spec s on s.namespace_id = n.id and s.name = $2
-     where n.id = $1",
+    concat!(
+        "select ",
+        known_columns!(),
+        " from namespace n left join spec s on s.namespace_id = n.id and s.name = $2
+         where n.id = $1"
+    ),
 );
 
 static KNOW_SPEC: Statement = Statement::repeatable(
@@ -225,8 +229,10 @@ impl Store {
             [&row::signed(namespace.get()), &name.as_bytes()];
         let rows = self.pool.query(&FIND_SPEC, &params).await?;
         let row = rows.first().ok_or(Error::Gone(Kind::Namespace))?;
-        let id: Option<i64> = get(row, 1)?;
-        id.map(|id| row::unsigned(id).map(SpecId::new)).transpose()
+        match get::<Option<i64>>(row, 0)? {
+            None => Ok(None),
+            Some(_) => Ok(Some(self.directory.learn(known(row)?).id)),
+        }
     }
 
     pub(super) async fn put_one_spec(

@@ -7,11 +7,11 @@ use super::{
     statement::Statement,
 };
 use crate::{
-    backend::{ActiveAttempt, Error, Kind, Result, UnitPage},
+    backend::{ActiveAttempt, Error, Kind, Result, SupervisedAttempt, UnitPage},
     clock::Timestamp,
     model::{
         HeldUnit, NamespaceId, Priority, PriorityChange, SpecId, StatusSet, Unit, UnitCounts,
-        UnitStatus, WorkerName,
+        UnitId, UnitStatus, WorkerName,
     },
 };
 
@@ -23,6 +23,21 @@ static ACTIVE: Statement = Statement::repeatable(
      left join lateral (
         select * from unit where shelf_id = s.shelf_id and key = k.key offset 0
      ) u on true
+     where s.id = $1",
+);
+
+/// `$1` spec, `$2` keys, `$3` now.
+static SUPERVISED: Statement = Statement::repeatable(
+    "supervised",
+    "select k.ord, u.id, u.status, u.attempt_id, u.worker, w.parent
+     from spec s left join unnest($2::bytea[]) with ordinality k(key, ord) on true
+     left join lateral (
+        select * from unit where shelf_id = s.shelf_id and key = k.key offset 0
+     ) u on true
+     left join lateral (
+        select parent from worker
+        where namespace_id = s.namespace_id and name = u.worker and expires >= $3 offset 0
+     ) w on true
      where s.id = $1",
 );
 
@@ -190,15 +205,30 @@ impl Store {
             .await?;
         let mut found = in_order(keys, &rows)?;
         for row in &rows {
-            let (Some(place), Some(unit)) = (place(row, 0)?, get::<Option<i64>>(row, 1)?) else {
-                continue;
-            };
-            let attempt = row::attempt(row, 3, 4)?;
-            *found.get_mut(place).ok_or_else(|| unexpected("answer"))? = Some(ActiveAttempt {
-                unit: crate::model::UnitId::new(row::unsigned(unit)?),
-                phase: row::phase(get(row, 2)?, attempt.is_some()),
-                attempt,
-            });
+            if let Some((place, active)) = active(row)? {
+                *found.get_mut(place).ok_or_else(|| unexpected("answer"))? = Some(active);
+            }
+        }
+        Ok(found)
+    }
+
+    /// [`Backend::supervised_attempts`](crate::backend::Backend::supervised_attempts).
+    pub(super) async fn supervised(
+        &self,
+        now: Timestamp,
+        spec: SpecId,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Option<SupervisedAttempt>>> {
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+            [&row::signed(spec.get()), &keys, &now.as_micros()];
+        let rows = self.pool.query(&SUPERVISED, &params).await?;
+        let mut found = in_order(keys, &rows)?;
+        for row in &rows {
+            if let Some((place, active)) = active(row)? {
+                let parent = get::<Option<&[u8]>>(row, 5)?.map(row::worker).transpose()?;
+                let place = found.get_mut(place).ok_or_else(|| unexpected("answer"))?;
+                *place = Some(SupervisedAttempt { active, parent });
+            }
         }
         Ok(found)
     }
@@ -343,6 +373,20 @@ impl Store {
 /// Which statuses are wanted, as `matching!` has them.
 pub(super) fn wanted(statuses: StatusSet) -> [bool; 5] {
     UnitStatus::ALL.map(|status| statuses.contains(status))
+}
+
+/// Reads the columns of [`ACTIVE`]; nothing if there is no such unit.
+fn active(row: &tokio_postgres::Row) -> Result<Option<(usize, ActiveAttempt)>> {
+    let (Some(place), Some(unit)) = (place(row, 0)?, get::<Option<i64>>(row, 1)?) else {
+        return Ok(None);
+    };
+    let attempt = row::attempt(row, 3, 4)?;
+    let active = ActiveAttempt {
+        unit: UnitId::new(row::unsigned(unit)?),
+        phase: row::phase(get(row, 2)?, attempt.is_some()),
+        attempt,
+    };
+    Ok(Some((place, active)))
 }
 
 /// An empty place for each key, if the spec of these rows exists.

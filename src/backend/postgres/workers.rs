@@ -8,8 +8,9 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Store,
+    pool::Params,
     row::{self, get},
-    statement::{Repeat, Statement},
+    statement::Statement,
 };
 use crate::{
     backend::{Error, Kind, Registered, Result, WorkerSelection},
@@ -37,29 +38,25 @@ static LOCK_NAMESPACE: Statement = Statement::repeatable(
     "select from namespace where id = $1 for no key update",
 );
 
-/// `$1` namespace, `$2` name, `$3` parent, `$4` now, `$5` most ancestors. Whether the
-/// worker would be an ancestor of itself.
-static WOULD_CYCLE: Statement = Statement::repeatable(
-    "would_cycle",
+/// As [`REFRESH`], whatever the parent, and `$8` most ancestors. Nothing if the worker
+/// would be an ancestor of itself. The caller holds the namespace.
+static REGISTER: Statement = Statement::repeatable(
+    "register_worker",
     "with recursive ancestor (name, depth) as (
         select $3::bytea, 1
         union all
         select w.parent, a.depth + 1 from ancestor a cross join lateral (
-            select parent from worker where namespace_id = $1 and name = a.name and expires >= $4
+            select parent from worker where namespace_id = $1 and name = a.name and expires >= $6::bigint
             offset 0
         ) w
-        where w.parent is not null and a.name <> $2 and a.depth <= $5::bigint
+        where w.parent is not null and a.name <> $2 and a.depth <= $8::bigint
      )
-     select bool_or(name = $2 or depth > $5::bigint) from ancestor",
-);
-
-/// As [`REFRESH`], whatever the parent.
-static REGISTER: Statement = Statement::repeatable(
-    "register_worker",
-    "insert into worker (namespace_id, name, parent, mode, data, heard, expires)
-     values ($1, $2, $3, $4, $5, $6, $7)
+     insert into worker (namespace_id, name, parent, mode, data, heard, expires)
+     select $1, $2, $3, $4, $5, $6::bigint, $7
+     where not exists (select from ancestor where name = $2 or depth > $8::bigint)
      on conflict (namespace_id, name) do update
-     set parent = $3, mode = $4, data = $5, heard = $6, expires = $7",
+     set parent = $3, mode = $4, data = $5, heard = $6::bigint, expires = $7
+     returning 1",
 );
 
 /// `$1` namespace, `$2` name, `$3` now.
@@ -136,23 +133,27 @@ impl Store {
             return Ok(Registered::Yes);
         }
         let ancestors_max = row::bounded(WORKER_ANCESTORS_MAX);
-        let look: &[&(dyn ToSql + Sync); 5] = &[&namespace, &name, &parent, &now, &ancestors_max];
-        let namespace = &namespace;
-        self.pool
-            .transaction("register_worker", Repeat::Safe, |transaction| {
-                Box::pin(async move {
-                    let locked = transaction.query(&LOCK_NAMESPACE, &[namespace]).await?;
-                    locked.first().ok_or(Error::Gone(Kind::Namespace))?;
-                    for row in transaction.query(&WOULD_CYCLE, look).await? {
-                        if get::<Option<bool>>(&row, 0)? == Some(true) {
-                            return Ok(Registered::ParentCycle);
-                        }
-                    }
-                    transaction.query(&REGISTER, values).await?;
-                    Ok(Registered::Yes)
-                })
-            })
-            .await
+        let steps: [(&'static Statement, Params<'_>); 2] = [
+            (&LOCK_NAMESPACE, &[&namespace]),
+            (
+                &REGISTER,
+                &[
+                    &namespace,
+                    &name,
+                    &parent,
+                    &mode,
+                    &data,
+                    &now,
+                    &expires,
+                    &ancestors_max,
+                ],
+            ),
+        ];
+        let answers = self.pool.pipeline("register_worker", &steps).await?;
+        match answers.last() {
+            Some(rows) if rows.is_empty() => Ok(Registered::ParentCycle),
+            _ => Ok(Registered::Yes),
+        }
     }
 
     /// [`Backend::unregister`](crate::backend::Backend::unregister).
