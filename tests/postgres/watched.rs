@@ -13,7 +13,7 @@
 //! that too.
 
 use coordinated::backend::{
-    Retention,
+    Backend as _, Retention,
     postgres::{Options, Postgres, Statements},
 };
 use serde_cbor::Value;
@@ -43,12 +43,11 @@ impl Watched {
     /// With so many connections.
     pub async fn on(schema: &Schema, connections_max: usize) -> Watched {
         let proxy = Proxy::start(schema).await;
-        let world = World::on(
-            behind(&proxy, schema.connection(), schema.name(), connections_max).await,
-            CACHE,
-            settings(),
-        );
-        let world = world.await;
+        let backend = behind(&proxy, schema.connection(), schema.name(), connections_max).await;
+        // When it begins to listen it forgets what it remembers; that is over by now.
+        let hints = backend.hints().expect("others may share the database");
+        assert!(hints.take().await.all);
+        let world = World::on(backend, CACHE, settings()).await;
         let client = world.client();
         Watched {
             proxy,
