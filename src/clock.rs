@@ -198,16 +198,23 @@ impl<C: Clock> SyncedClock<C> {
         &self.local
     }
 
+    /// Whether the clock is as right as this measurement can tell.
+    pub fn agrees(&self, measured: Measurement) -> bool {
+        let offset = self.offset(self.local.now());
+        let missing = Duration::from_micros(measured.offset().abs_diff(offset));
+        missing <= measured.round_trip() / 2
+    }
+
     /// Takes a further measurement into account.
     pub fn adjust(&self, measured: Measurement) -> Adjusted {
+        if self.agrees(measured) {
+            return Adjusted::Agrees;
+        }
         let local = self.local.now();
         let goal = measured.offset();
         let mut course = self.course.lock().expect("no panic while it is locked");
         let offset = course.offset(local);
         let missing = Duration::from_micros(goal.abs_diff(offset));
-        if missing <= measured.round_trip() / 2 {
-            return Adjusted::Agrees;
-        }
         let (offset, adjusted) = match missing < STEP_MIN {
             true => (offset, Adjusted::Gradually),
             false => (goal, Adjusted::Set(goal.saturating_sub(offset))),

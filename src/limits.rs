@@ -201,11 +201,20 @@ pub const WORKER_ANCESTORS_MAX: usize = 1_000;
 /// Names of workers that a work spec remembers so that attempts share them.
 pub const RECENT_WORKERS_MAX: usize = 4_096;
 
-/// Longest time between two rounds of upkeep; how late it is changes no result.
+/// Time between two rounds of upkeep while calls change something.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shortest time between two rounds of upkeep that found nothing more to do.
-pub const UPKEEP_PAUSE_MIN: Duration = Duration::from_millis(1);
+/// Longest time between two rounds of upkeep; how late it is changes no result, but a
+/// request that waits may have missed a hint.
+pub const UPKEEP_SAFETY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Shortest time between two rounds of upkeep that found nothing more to do: what is due
+/// may be locked by someone else for a moment.
+pub const UPKEEP_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Pause after a round of upkeep that left something to do, so that a backlog never takes
+/// a store for itself: about as long as a step of [`UPKEEP_STEPS_MAX`] takes.
+pub const UPKEEP_STEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Steps of one call of upkeep, so that it holds up no request for long.
 pub const UPKEEP_STEPS_MAX: usize = 1_000;
@@ -237,15 +246,26 @@ pub const DATABASE_RETRIES_MAX: u32 = 20;
 /// How often the database's clock is looked at.
 pub const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Looks at the database's clock each time, of which the quickest counts.
+/// Looks at the database's clock, of which the quickest counts, if one shows a difference.
 pub const CLOCK_LOOKS: usize = 3;
 
 /// Shortest time between two notifications of the same daemon.
 pub const NOTIFY_PAUSE: Duration = Duration::from_millis(50);
 
+/// Shortest time between two notifications of the same daemon that say only when something
+/// comes due. It comes due a second after it was known, or later ([`LEASE_MIN`]).
+pub const NOTIFY_DUE_PAUSE: Duration = Duration::from_millis(500);
+
 /// How often those who wait for work look for it without having been told of any, in case
-/// a notification was lost.
-pub const SAFETY_INTERVAL: Duration = Duration::from_secs(2);
+/// a daemon ended before it could tell of it.
+pub const SAFETY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The same while other daemons cannot be heard.
+pub const DEAF_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest time that a notification takes to arrive which the daemon sends to itself, to
+/// find out whether any do.
+pub const ECHO_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// First pause before the lost connection for notifications is made again; each further
 /// one doubles it.
@@ -315,6 +335,24 @@ pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);
 
 /// Counts of a shelf that are worth making one of.
 pub const FOLD_ROWS_MIN: i64 = 64;
+
+/// Counts of a shelf that one statement makes one of.
+pub const FOLD_ROWS_MAX: usize = 5_000;
+
+/// Rows, of units and of their ended attempts, that one statement deletes of specs that
+/// were deleted. It goes by key, which is all over the table, so it is given fewer: a
+/// thousand took 50 ms and at times 350, as the finished units of a million took 20.
+pub const CLEAR_ROWS_MAX: usize = 250;
+
+/// Rows, of units and of their ended attempts, that one statement of a client's `archive`
+/// deletes; upkeep's delete [`UPKEEP_STEPS_MAX`].
+pub const ARCHIVE_ROWS_MAX: usize = 1_000;
+
+/// Pause of a client's `archive` while another daemon archives the same units.
+pub const ARCHIVE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Such pauses in a row, after which the rest is left to upkeep.
+pub const ARCHIVE_WAITS_MAX: usize = 100;
 
 const _: () = assert!(MESSAGE_DEPTH_MAX < 128, "serde_cbor stops at 128 levels");
 const _: () = assert!(CLAIM_BYTES_MAX < REPLY_BYTES_MAX);

@@ -364,6 +364,11 @@ pub trait Backend: Send + Sync + 'static {
     /// some time soon: a hint that may be lost. Costs nothing where there are no others.
     fn announce(&self, _namespace: NamespaceId) {}
 
+    /// Tells the other daemons that something becomes available by itself at `at`, as
+    /// [`next_due`](Backend::next_due) says: a hint like that of
+    /// [`announce`](Backend::announce).
+    fn announce_due(&self, _at: Timestamp) {}
+
     /// What the other daemons announce. `None` if there can be no others.
     fn hints(&self) -> Option<Arc<Hints>> {
         None

@@ -1,68 +1,50 @@
-//! What the daemon does without being asked: upkeep, once a second and whenever
-//! something comes due that a waiting request wants to hear of.
+//! What the daemon does without being asked: upkeep, whenever the job server wants it.
 
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     backend::Backend,
-    clock::{Clock, Timestamp},
+    clock::Clock,
     jobserver::{JobServer, Upkeep},
-    limits::{UPKEEP_INTERVAL, UPKEEP_PAUSE_MIN, UPKEEP_STEPS_MAX},
+    limits::{UPKEEP_INTERVAL, UPKEEP_STEPS_MAX},
 };
 
-/// Does upkeep until `stop`.
-pub(super) async fn keep_up<B: Backend, C: Clock>(
+/// Does upkeep until `stop`, whenever [`JobServer::next_upkeep`] says.
+pub async fn keep_up<B: Backend, C: Clock>(
     server: &JobServer<B, C>,
     clock: &C,
     stop: CancellationToken,
 ) {
+    let mut has_failed = false;
     while !stop.is_cancelled() {
-        let due = match server.upkeep(UPKEEP_STEPS_MAX).await {
-            Ok(Upkeep::More) => {
-                tokio::task::yield_now().await;
-                continue;
+        let last = clock.now();
+        let outcome = match server.upkeep(UPKEEP_STEPS_MAX).await {
+            Ok(outcome) => {
+                if std::mem::take(&mut has_failed) {
+                    info!("upkeep works again");
+                }
+                Some(outcome)
             }
-            Ok(Upkeep::Until(due)) => due,
             Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    "upkeep failed, trying again"
-                );
+                if !std::mem::replace(&mut has_failed, true) {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, "upkeep failed, trying again");
+                }
                 None
             }
         };
-        let next = next_round(clock.now(), due);
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = clock.sleep_until(next) => {}
-            () = server.due_earlier() => {}
+        loop {
+            let next = match outcome {
+                Some(outcome) => server.next_upkeep(last, outcome),
+                None => last.after(UPKEEP_INTERVAL),
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = clock.sleep_until(next) => break,
+                // A step that is left is not taken earlier for anything.
+                () = server.due_earlier(), if outcome != Some(Upkeep::More) => {}
+            }
         }
-    }
-}
-
-/// When something is due, within bounds.
-fn next_round(now: Timestamp, due: Option<Timestamp>) -> Timestamp {
-    due.unwrap_or(Timestamp::MAX)
-        .clamp(now.after(UPKEEP_PAUSE_MIN), now.after(UPKEEP_INTERVAL))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::clock::ManualClock;
-
-    #[test]
-    fn upkeep_comes_when_something_is_due_and_once_a_second_anyway() {
-        let now = ManualClock::START;
-        let soon = now.after(Duration::from_millis(20));
-        assert_eq!(next_round(now, Some(soon)), soon);
-        assert_eq!(next_round(now, None), now.after(UPKEEP_INTERVAL));
-        assert_eq!(
-            next_round(now, Some(Timestamp::EPOCH)),
-            now.after(UPKEEP_PAUSE_MIN)
-        );
     }
 }

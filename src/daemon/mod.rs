@@ -41,6 +41,7 @@ mod transport;
 
 pub use answer::{Answer, Flow};
 pub use counters::Counters;
+pub use duties::keep_up;
 pub use listener::{ListenError, Listener};
 pub use run::run;
 pub use server::{Server, ServerLimits};

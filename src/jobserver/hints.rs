@@ -1,12 +1,10 @@
 //! What becomes available, here and through other daemons on the same storage.
 
-use std::pin::pin;
-
 use super::JobServer;
 use crate::{
-    backend::{Backend, Hinted},
-    clock::Clock,
-    limits::SAFETY_INTERVAL,
+    backend::{Backend, Hinted, Hints},
+    clock::{Clock, Timestamp},
+    limits::{DEAF_INTERVAL, SAFETY_INTERVAL},
     model::NamespaceId,
 };
 
@@ -21,30 +19,44 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     }
 
     /// Wakes those who wait for work when another daemon tells of some, and now and then
-    /// without being told, in case that was lost. Does nothing while nobody waits. Never
-    /// returns, unless there can be no other daemons.
+    /// without being told, in case that was lost; heeds what others say will come due.
+    /// Asks nothing while nobody waits. Never returns, unless there can be no other
+    /// daemons.
     pub async fn heed_hints(&self) {
         let Some(hints) = self.cache.backend().hints() else {
             return;
         };
+        let mut last = self.clock.now();
         loop {
-            let mut next_look = pin!(async {
-                self.waiting.someone().await;
-                let next = self.clock.now().after(SAFETY_INTERVAL);
-                self.clock.sleep_until(next).await;
-            });
-            loop {
-                tokio::select! {
-                    () = next_look.as_mut() => break,
-                    hinted = hints.take() => self.heed(hinted),
+            tokio::select! {
+                () = self.next_look(&hints, &mut last) => {
+                    last = self.clock.now();
+                    self.waiting.wake_all();
                 }
+                hinted = hints.take() => self.heed(hinted),
+                due = hints.take_due() => self.alarm.set(due),
             }
-            self.waiting.wake_all();
         }
+    }
+
+    /// Resolves when those who wait should look without being told. `last` is when they
+    /// did, or when the first of them came.
+    async fn next_look(&self, hints: &Hints, last: &mut Timestamp) {
+        if self.waiting.is_empty() {
+            self.waiting.someone().await;
+            *last = self.clock.now();
+        }
+        let interval = match hints.is_deaf() {
+            true => DEAF_INTERVAL,
+            false => SAFETY_INTERVAL,
+        };
+        self.clock.sleep_until(last.after(interval)).await;
     }
 
     fn heed(&self, hinted: Hinted) {
         if hinted.all {
+            // What others said will come due may have been lost too.
+            self.alarm.set(Timestamp::EPOCH);
             self.waiting.wake_all();
         }
         // How many units there are was not said. Whoever finds some wakes the next.

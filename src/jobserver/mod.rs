@@ -11,6 +11,7 @@ mod locks;
 mod session;
 mod specs;
 mod units;
+mod upkeep;
 mod waiting;
 mod work;
 mod workers;
@@ -19,8 +20,8 @@ use std::sync::{Arc, Mutex, atomic::AtomicU64};
 
 use tokio_util::sync::CancellationToken;
 
-use self::waiting::Waiting;
-pub use self::{answer::Answered, session::Session};
+pub use self::{answer::Answered, session::Session, upkeep::Upkeep};
+use self::{upkeep::Alarm, waiting::Waiting};
 use crate::{
     backend::{Backend, Error},
     cache::Cache,
@@ -76,6 +77,7 @@ pub struct JobServer<B, C> {
     cache: Cache<B>,
     clock: Arc<C>,
     waiting: Waiting,
+    alarm: Alarm,
     /// The namespace that connections start in.
     start: (NamespaceId, NamespaceName),
     global_config: Option<Vec<u8>>,
@@ -99,6 +101,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
             cache,
             clock,
             waiting: Waiting::default(),
+            alarm: Alarm::default(),
             start: (namespace, settings.namespace),
             global_config: settings.global_config,
             enforce_min_gb: settings.enforce_min_gb,
@@ -127,6 +130,9 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     ) -> CallResult<'a> {
         let now = self.clock.now();
         let namespace = session.namespace;
+        if upkeep::is_change(&call) {
+            self.alarm.stir();
+        }
         match call {
             Call::Now => Ok(bare_count(seconds(now))),
             Call::GetWork(call) => self.get_work(now, session, call, leave).await,
@@ -202,47 +208,6 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
             namespace: session.namespace_name.clone(),
         }))
     }
-
-    /// Does what has come due by itself, in steps that hold up nobody, and wakes the
-    /// requests that wait for what it made available. Returns when to call it again;
-    /// [`due_earlier`](JobServer::due_earlier) tells if that becomes too late.
-    ///
-    /// # Errors
-    /// Those of the backend; the call may be repeated.
-    pub async fn upkeep(&self, steps_max: usize) -> Result<Upkeep, Error> {
-        let now = self.clock.now();
-        let swept = self.cache.backend().sweep(now, steps_max).await?;
-        for (namespace, _, units) in swept.available {
-            self.available(namespace, units);
-        }
-        if swept.more {
-            return Ok(Upkeep::More);
-        }
-        // Set before it is asked for, so that nothing falls between the two.
-        self.waiting.set_alarm(Timestamp::MAX);
-        let due = match self.waiting.is_empty() {
-            true => None,
-            false => self.cache.backend().next_due().await?,
-        };
-        self.waiting.set_alarm(due.unwrap_or(Timestamp::MAX));
-        Ok(Upkeep::Until(due))
-    }
-
-    /// Resolves when [`upkeep`](JobServer::upkeep) should be called earlier than it
-    /// said.
-    pub async fn due_earlier(&self) {
-        self.waiting.earlier().await;
-    }
-}
-
-/// When upkeep wants to be called again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upkeep {
-    /// At once: there was more to do than one call does.
-    More,
-    /// At this instant, for the sake of requests that wait; if there are none, or nothing
-    /// will come due, whenever it suits.
-    Until(Option<Timestamp>),
 }
 
 /// Whole seconds since the epoch.

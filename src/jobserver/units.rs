@@ -32,7 +32,7 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
             .map(|unit| unit.delay)
             .filter(|delay| !delay.is_zero());
         if let Some(soonest) = delays.min() {
-            self.waiting.will_be_due(now.after(soonest));
+            self.will_be_due(now.after(soonest));
         }
         Ok(done())
     }

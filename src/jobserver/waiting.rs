@@ -11,13 +11,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
 use tokio::sync::Notify;
 
-use crate::{clock::Timestamp, model::NamespaceId};
+use crate::model::NamespaceId;
 
 /// The map holds plain values; no panic can leave it half changed.
 const HELD: &str = "no panic while the groups are locked";
@@ -35,13 +35,10 @@ pub(super) struct Wishes {
 }
 
 /// The requests that wait.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Waiting {
     groups: Mutex<HashMap<Arc<Wishes>, Arc<Group>>>,
     members: AtomicUsize,
-    /// When the daemon's upkeep will next look for what has come due.
-    alarm: AtomicI64,
-    earlier: Notify,
     /// Told when someone begins to wait.
     joined: Notify,
 }
@@ -50,18 +47,6 @@ pub(super) struct Waiting {
 struct Group {
     members: AtomicUsize,
     woken: Notify,
-}
-
-impl Default for Waiting {
-    fn default() -> Waiting {
-        Waiting {
-            groups: Mutex::default(),
-            members: AtomicUsize::new(0),
-            alarm: AtomicI64::new(i64::MAX),
-            earlier: Notify::new(),
-            joined: Notify::new(),
-        }
-    }
 }
 
 impl Waiting {
@@ -75,8 +60,6 @@ impl Waiting {
             group
         };
         self.members.fetch_add(1, Ordering::SeqCst);
-        // What is due next matters only while someone waits.
-        self.earlier.notify_one();
         self.joined.notify_one();
         Member {
             waiting: self,
@@ -116,23 +99,6 @@ impl Waiting {
     /// Whether anyone waits.
     pub(super) fn is_empty(&self) -> bool {
         self.members.load(Ordering::SeqCst) == 0
-    }
-
-    /// Tells that something will be due at this instant.
-    pub(super) fn will_be_due(&self, at: Timestamp) {
-        if at.as_micros() < self.alarm.load(Ordering::SeqCst) && !self.is_empty() {
-            self.earlier.notify_one();
-        }
-    }
-
-    /// Says when upkeep will look next; it wants to hear of anything earlier.
-    pub(super) fn set_alarm(&self, at: Timestamp) {
-        self.alarm.store(at.as_micros(), Ordering::SeqCst);
-    }
-
-    /// Resolves when something will be due before the alarm, or someone began to wait.
-    pub(super) async fn earlier(&self) {
-        self.earlier.notified().await;
     }
 }
 

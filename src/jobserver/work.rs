@@ -85,10 +85,9 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
                     Err(error) => return Err(error),
                 };
                 if !claims.units.is_empty() {
-                    self.waiting.will_be_due(now.after(wanted.lease));
+                    self.will_be_due(now.after(wanted.lease));
                     if candidate.options.continuous {
-                        self.waiting
-                            .will_be_due(now.after(candidate.options.interval));
+                        self.will_be_due(now.after(candidate.options.interval));
                     }
                     return Ok(Some((candidate, claims)));
                 }
@@ -114,6 +113,8 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
         leave: &CancellationToken,
     ) -> Result<Option<(Candidate, Claims)>, Error> {
         let member = self.waiting.join(wanted.wishes());
+        // What is due next matters only while someone waits.
+        self.alarm.ring_earlier();
         let mut was_woken = false;
         loop {
             let mut woken = pin!(member.woken());
@@ -221,10 +222,10 @@ impl<B: Backend, C: Clock> JobServer<B, C> {
     ) {
         self.available(namespace, chained.saturating_add(1));
         if !call.ask.delay.is_zero() {
-            self.waiting.will_be_due(now.after(call.ask.delay));
+            self.will_be_due(now.after(call.ask.delay));
         }
         if let Some(lease) = call.ask.lease {
-            self.waiting.will_be_due(now.after(lease));
+            self.will_be_due(now.after(lease));
         }
     }
 }

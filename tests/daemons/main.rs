@@ -13,6 +13,7 @@ mod support;
 
 mod chains;
 mod claims;
+mod clearing;
 mod floors;
 mod limits;
 mod locks;

@@ -16,6 +16,7 @@ mod connections;
 mod contention;
 mod crashes;
 mod growth;
+mod idle;
 mod names;
 mod proxied;
 mod proxy;

@@ -47,16 +47,24 @@ pub struct World<B> {
     pub in_progress: InProgress,
 }
 
+/// What a daemon is told of its database.
+pub fn postgres_options(connection: &str, schema: &str) -> Options {
+    Options {
+        connection: connection.to_owned(),
+        direct: None,
+        schema: schema.parse().unwrap(),
+        connections_max: 8,
+        statements: Statements::Cached,
+        retention: Retention::default(),
+        random: fastrand::Rng::with_seed(1),
+    }
+}
+
 /// A PostgreSQL backend on this schema, as one daemon has it.
 pub async fn on_schema(schema: &postgres::Schema, retention: Retention) -> Postgres {
     let options = Options {
-        connection: schema.connection().to_owned(),
-        direct: None,
-        schema: schema.name().parse().unwrap(),
-        connections_max: 8,
-        statements: Statements::Cached,
         retention,
-        random: fastrand::Rng::with_seed(1),
+        ..postgres_options(schema.connection(), schema.name())
     };
     Postgres::connect(options).await.unwrap()
 }

@@ -397,6 +397,11 @@ impl OwnCluster {
         format!("host={sockets} port={port} user=postgres dbname=postgres")
     }
 
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.data.join("server.log")).unwrap()
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port

@@ -275,6 +275,10 @@ impl Backend for Postgres {
         self.exchange.outgoing.give(namespace);
     }
 
+    fn announce_due(&self, at: Timestamp) {
+        self.exchange.outgoing.give_due(at);
+    }
+
     fn hints(&self) -> Option<Arc<Hints>> {
         Some(self.exchange.incoming.clone())
     }

@@ -25,12 +25,14 @@
 //! Tasks of its own, which end when the backend is dropped, keep the clock right and carry
 //! hints.
 
+mod archive;
 mod batch;
 mod board;
 mod calls;
 mod chain;
 mod change;
 mod claim;
+mod clear;
 mod connector;
 mod dbclock;
 mod error;
@@ -63,9 +65,11 @@ use std::{
 use tokio::task::JoinSet;
 
 use self::{
+    archive::Archiving,
     batch::Batcher,
     board::Boards,
     calls::{Adding, Changing, Claiming},
+    clear::Clearing,
     connector::Connector,
     floors::Floors,
     listen::Exchange,
@@ -73,7 +77,7 @@ use self::{
     schema::MIGRATIONS,
     specs::Directory,
     statement::Statement,
-    sweep::Untold,
+    sweep::{Turn, Untold},
     target::Target,
 };
 pub use self::{
@@ -174,6 +178,9 @@ struct Store {
     boards: Arc<Boards>,
     floors: Arc<Floors>,
     untold: Untold,
+    archiving: Archiving,
+    clearing: Clearing,
+    turn: Turn,
 }
 
 const SESSION: Statement = Statement::repeatable(
@@ -209,8 +216,13 @@ impl Postgres {
         let floors = Arc::<Floors>::default();
         let exchange = Arc::new(Exchange::new(boards.clone(), floors.clone()));
         let mut tasks = JoinSet::new();
-        let channel = options.schema.to_string();
-        tasks.spawn(listen::carry(options.direct()?, channel, exchange.clone()));
+        tasks.spawn(listen::carry(
+            options.direct()?,
+            options.schema.to_string(),
+            exchange.clone(),
+            pool.clone(),
+            options.random.clone().fork(),
+        ));
         let store = Arc::new(Store {
             pool,
             retention: options.retention,
@@ -218,6 +230,9 @@ impl Postgres {
             boards,
             floors,
             untold: Untold::default(),
+            archiving: Archiving::default(),
+            clearing: Clearing::default(),
+            turn: Turn::default(),
         });
         Ok(Postgres {
             claims: Batcher::new(Claiming(store.clone())),

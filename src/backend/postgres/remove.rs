@@ -1,9 +1,9 @@
-//! Taking units away: deleted, or archived because retention says so.
+//! Deleting units.
 
 use super::{
     Store,
     pool::Params,
-    row::{self, get, unexpected},
+    row::{self, get},
     statement::Statement,
     units::{matching, wanted},
 };
@@ -11,7 +11,7 @@ use crate::{
     backend::{Error, Kind, Result, UnitSelection},
     clock::Timestamp,
     limits::DELETE_BATCH_MAX,
-    model::{NamespaceId, SpecId, StatusSet},
+    model::{SpecId, StatusSet},
 };
 
 /// `$1` spec. Waits for the claims and additions that are under way.
@@ -103,38 +103,6 @@ static DELETE_SOME: Statement = Statement::once(
             (select key from matching order by key desc limit 1)
           from source"
     ),
-);
-
-/// `$1` specs, `$2` finished or failed, `$3` older than this, or null, `$4` more than so
-/// many, or null, `$5` most.
-static ARCHIVE: Statement = Statement::once(
-    "archive",
-    "with source as materialized (
-        select shelf_id from spec where id = $1
-    ), kept as (
-        select coalesce(sum(case $2::smallint when 4 then finished - archived_finished
-            else failed - archived_failed end), 0)::bigint as count
-        from tally where shelf_id = (select shelf_id from source)
-    ), oldest as materialized (
-        select id, ends, row_number() over (order by ends) as place from (
-            select id, ends from unit
-            where shelf_id = (select shelf_id from source) and status = $2::smallint and status in (4, 5)
-            order by ends limit $5
-        ) first
-    ), old as materialized (
-        select o.id from oldest o cross join lateral (
-            select from unit u where u.id = o.id and u.status = $2::smallint and u.ends = o.ends
-            offset 0 for update skip locked
-        ) l
-        where o.ends < $3 or o.place <= (select count from kept) - $4::bigint
-    ), gone as (
-        delete from unit u where u.id = any (array(select id from old)) returning u.shelf_id
-    ), counted as (
-        insert into tally (shelf_id, archived_finished, archived_failed)
-        select shelf_id, count(*) filter (where $2::smallint = 4), count(*) filter (where $2::smallint = 5)
-        from gone group by shelf_id
-    )
-    select count(*) from gone",
 );
 
 impl Store {
@@ -238,78 +206,5 @@ impl Store {
             after = Some(get(row, 2)?);
         }
         Ok(count)
-    }
-
-    /// [`Backend::archive`](crate::backend::Backend::archive).
-    pub(super) async fn archive_specs(
-        &self,
-        now: Timestamp,
-        namespace: NamespaceId,
-        specs: Option<&[&str]>,
-    ) -> Result<()> {
-        static NAMED: Statement = Statement::repeatable(
-            "named_specs",
-            "select s.id from namespace n left join spec s on s.namespace_id = n.id
-                and ($2::bytea[] is null or s.name = any ($2::bytea[]))
-             where n.id = $1",
-        );
-        let names: Option<Vec<&[u8]>> =
-            specs.map(|names| names.iter().map(|name| name.as_bytes()).collect());
-        let rows = self
-            .pool
-            .query(&NAMED, &[&row::signed(namespace.get()), &names])
-            .await?;
-        if rows.is_empty() {
-            return Err(Error::Gone(Kind::Namespace));
-        }
-        for row in &rows {
-            if let Some(spec) = get::<Option<i64>>(row, 0)? {
-                while self.archive_spec(now, spec, DELETE_BATCH_MAX).await? >= DELETE_BATCH_MAX {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Archives up to about `max` units of all specs; whether there may be more.
-    pub(super) async fn archive_some(&self, now: Timestamp, max: i64) -> Result<bool> {
-        static ALL: Statement =
-            Statement::repeatable("all_specs", "select id from spec order by id");
-        if self.retention.completed_count.is_none() && self.retention.completed_age.is_none() {
-            return Ok(false);
-        }
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
-        let mut more = false;
-        for row in self.pool.query(&ALL, &[]).await? {
-            more |= self.archive_spec(now, get(&row, 0)?, max).await? >= max;
-        }
-        Ok(more)
-    }
-
-    /// Removes up to `max` finished, and as many failed, units of a spec that are not
-    /// kept any longer, the oldest first; says how many of one kind at most. They stay
-    /// in the counts.
-    async fn archive_spec(&self, now: Timestamp, spec: i64, max: usize) -> Result<usize> {
-        let retention = self.retention;
-        if retention.completed_count.is_none() && retention.completed_age.is_none() {
-            return Ok(0);
-        }
-        let kept = retention.completed_count.map(row::signed);
-        let oldest = retention.completed_age.map(|age| {
-            let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-            now.as_micros().saturating_sub(age)
-        });
-        let mut archived = 0;
-        for status in [4i16, 5] {
-            let rows = self
-                .pool
-                .query(
-                    &ARCHIVE,
-                    &[&spec, &status, &oldest, &kept, &row::bounded(max)],
-                )
-                .await?;
-            let count = row::count(rows.first().ok_or_else(|| unexpected("answer"))?, 0)?;
-            archived = archived.max(usize::try_from(count).unwrap_or(usize::MAX));
-        }
-        Ok(archived)
     }
 }

@@ -1,16 +1,28 @@
-//! What is due, and what is kept no longer.
+//! What is due, and in what order upkeep does it.
 //!
 //! A lease or delay that has ended is over for every reader at once; writing it down
 //! only makes the unit's row say so. Whoever claims from the spec does it first, and
-//! upkeep does it for specs that nobody claims from. Rows that another daemon is about
-//! to write are skipped, so any number of daemons may do all of this at the same time.
+//! upkeep does it for specs that nobody claims from.
+//!
+//! A round of upkeep asks one question, which finds all that there is to do: with nothing
+//! to do, that is all it costs. What it does then are statements over a bounded number of
+//! rows; they skip rows that others have locked, so any number of daemons may do all of
+//! this at the same time. Once they have touched as many rows as a round may, the round
+//! ends and says that there is more.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio_postgres::Row;
 
 use super::{
     Store,
+    archive::{OVER, Step},
     floors::Position,
     row::{self, get, unexpected},
     specs::Known,
@@ -19,7 +31,7 @@ use super::{
 use crate::{
     backend::{Result, Swept},
     clock::Timestamp,
-    limits::{EXPIRE_BATCH_MAX, EXPIRE_ROUNDS_MAX, FOLD_ROWS_MIN},
+    limits::{CLEAR_ROWS_MAX, EXPIRE_BATCH_MAX, EXPIRE_ROUNDS_MAX, FOLD_ROWS_MIN},
     model::{NamespaceId, SpecId},
 };
 
@@ -29,23 +41,9 @@ const HELD: &str = "no panic while counts are locked";
 pub(super) static EXPIRE: Statement =
     Statement::repeatable("expire", include_str!("sql/expire.sql"));
 
-/// `$1` now. Specs in which something has ended or a unit may be made.
-static DUE_SPECS: Statement = Statement::repeatable(
-    "due_specs",
-    "select s.id, s.namespace_id, d.is_due, m.may_make, s.next_continuous
-     from spec s cross join lateral (
-        select exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 3 and u.due <= $1)
-            or exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 2 and u.due <= $1)
-            as is_due
-     ) d cross join lateral (
-        select s.continuous and not s.paused and coalesce(s.next_continuous <= $1, true)
-            and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1)
-            and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 2)
-            and not exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 3)
-            as may_make
-     ) m
-     where d.is_due or m.may_make",
-);
+/// `$1` now, `$2` counts worth folding, `$3` most finished or failed units, or null, `$4`
+/// since when and `$5` until when those ended that are too old; `$5` may be null.
+static SURVEY: Statement = Statement::repeatable("survey", include_str!("sql/survey.sql"));
 
 /// The next instant at which something ends, and at which each continuous spec is due.
 static NEXT_DUE: Statement = Statement::repeatable(
@@ -61,58 +59,6 @@ static NEXT_DUE: Statement = Statement::repeatable(
      from spec s",
 );
 
-/// `$1` now, `$2` most of each kind. Workers and locks whose time is over.
-static FORGET: Statement = Statement::repeatable(
-    "forget",
-    "with workers as (
-        delete from worker where ctid = any (array(
-            select ctid from worker where expires < $1 order by expires limit $2
-            for update skip locked
-        )) returning 1
-    ), locks as (
-        delete from lock where ctid = any (array(
-            select ctid from lock where deadline < $1 order by deadline limit $2
-            for update skip locked
-        )) returning 1
-    )
-    select (select count(*) from workers) + (select count(*) from locks)",
-);
-
-/// `$1` most units. Clears shelves that no spec has any more.
-static CLEAR_SHELF: Statement = Statement::repeatable(
-    "clear_shelf",
-    "with buried as materialized (
-        select shelf_id from buried_shelf order by shelf_id limit 1 for update skip locked
-    ), old as materialized (
-        select id from unit where shelf_id = (select shelf_id from buried) limit $1
-    ), gone as (
-        delete from unit u where u.id = any (array(select id from old)) returning 1
-    ), uncounted as (
-        delete from tally where shelf_id = (select shelf_id from buried)
-            and (select count(*) from old) < $1
-    ), done as (
-        delete from buried_shelf where shelf_id = (select shelf_id from buried)
-            and (select count(*) from old) < $1
-    )
-    select (select count(*) from old), exists (select from buried)",
-);
-
-/// `$1` fewest rows worth folding. Makes one row of those of a shelf.
-static FOLD: Statement = Statement::repeatable(
-    "fold",
-    "with many as materialized (
-        select shelf_id from tally group by shelf_id having count(*) >= $1
-    ), rows as materialized (
-        select t.ctid as at, t.* from tally t where t.shelf_id in (select shelf_id from many)
-        for update skip locked
-    ), gone as (
-        delete from tally t where t.ctid = any (array(select at from rows)) returning t.*
-    )
-    insert into tally (shelf_id, available, delayed, pending, finished, failed, archived_finished, archived_failed)
-    select shelf_id, sum(available), sum(delayed), sum(pending), sum(finished), sum(failed), sum(archived_finished), sum(archived_failed)
-    from gone group by shelf_id",
-);
-
 /// Units that became available because their time came, and of which upkeep has not
 /// told those who wait; and until when each spec's next continuous unit was told of.
 #[derive(Debug, Default)]
@@ -125,9 +71,7 @@ impl Untold {
     /// Notes that so many units of the spec became available.
     pub(super) fn add(&self, known: &Known, units: usize) {
         if units > 0 {
-            let mut untold = self.units.lock().expect(HELD);
-            let entry = untold.entry(known.id).or_insert((known.namespace, 0));
-            entry.1 = entry.1.saturating_add(units);
+            self.give_back(known.namespace, known.id, units);
         }
     }
 
@@ -137,6 +81,12 @@ impl Untold {
             .into_iter()
             .map(|(spec, (namespace, units))| (namespace, spec, units))
             .collect()
+    }
+
+    fn give_back(&self, namespace: NamespaceId, spec: SpecId, units: usize) {
+        let mut untold = self.units.lock().expect(HELD);
+        let entry = untold.entry(spec).or_insert((namespace, 0));
+        entry.1 = entry.1.saturating_add(units);
     }
 
     fn is_empty(&self) -> bool {
@@ -155,6 +105,99 @@ impl Untold {
     /// Notes that a spec is set anew: what was told of it is news again.
     pub(super) fn forget(&self, spec: SpecId) {
         self.told_continuous.lock().expect(HELD).remove(&spec);
+    }
+}
+
+/// Which spec is first to be cleared up, in turn.
+pub(super) type Turn = AtomicUsize;
+
+/// What a round of upkeep has done, and may still do.
+struct Round {
+    steps: usize,
+    swept: Swept,
+}
+
+impl Round {
+    /// How many rows the next statement may touch; none if the round is over, and then
+    /// there is more.
+    fn left(&mut self) -> Option<usize> {
+        self.swept.more |= self.steps == 0;
+        (self.steps > 0).then_some(self.steps)
+    }
+
+    fn did(&mut self, rows: usize) {
+        self.steps = self.steps.saturating_sub(rows);
+    }
+
+    fn tell(&mut self, spec: &Surveyed, units: usize) {
+        if units > 0 {
+            let told = (spec.namespace, spec.id, units);
+            self.swept.available.push(told);
+        }
+    }
+}
+
+/// What there is to do.
+struct Survey {
+    all: Everywhere,
+    specs: Vec<Surveyed>,
+}
+
+/// What there is to do that belongs to no spec.
+struct Everywhere {
+    /// A worker's or a lock's time is over.
+    is_outlived: bool,
+    /// Units of a spec are left that was deleted.
+    is_buried: bool,
+}
+
+/// A spec in which there is something to do.
+struct Surveyed {
+    id: SpecId,
+    namespace: NamespaceId,
+    /// A lease or a delay has ended.
+    is_due: bool,
+    /// A continuous unit may be made.
+    may_make: bool,
+    next_continuous: Option<i64>,
+    /// Its counts are worth folding.
+    is_long: bool,
+    /// There are more finished, and more failed, units than are kept.
+    has_surplus: [bool; 2],
+    /// Units have ended too long ago.
+    has_old: bool,
+}
+
+impl Surveyed {
+    fn has_surplus(&self, status: i16) -> bool {
+        let place = OVER.iter().position(|&over| over == status);
+        self.has_old || place.is_some_and(|place| self.has_surplus[place])
+    }
+}
+
+impl Survey {
+    fn read(rows: &[Row]) -> Result<Survey> {
+        let first = rows.first().ok_or_else(|| unexpected("answer"))?;
+        let all = Everywhere {
+            is_outlived: get(first, 0)?,
+            is_buried: get(first, 1)?,
+        };
+        let mut specs = Vec::new();
+        for row in rows {
+            if get::<Option<i64>>(row, 2)?.is_some() {
+                specs.push(Surveyed {
+                    id: SpecId::new(row::id(row, 2)?),
+                    namespace: NamespaceId::new(row::id(row, 3)?),
+                    is_due: get(row, 4)?,
+                    may_make: get(row, 5)?,
+                    next_continuous: get(row, 6)?,
+                    is_long: get(row, 7)?,
+                    has_surplus: [get(row, 8)?, get(row, 9)?],
+                    has_old: get(row, 10)?,
+                });
+            }
+        }
+        Ok(Survey { all, specs })
     }
 }
 
@@ -232,43 +275,105 @@ impl Store {
 
     /// [`Backend::sweep`](crate::backend::Backend::sweep).
     pub(super) async fn sweep_some(&self, now: Timestamp, steps_max: usize) -> Result<Swept> {
-        let mut swept = Swept {
-            available: self.untold.take(),
-            more: false,
+        let mut round = Round {
+            steps: steps_max.max(1),
+            swept: Swept {
+                available: self.untold.take(),
+                more: false,
+            },
         };
-        let mut told = |namespace, spec, units| swept.available.push((namespace, spec, units));
-        let mut steps = steps_max.max(1);
-        let mut more = false;
-        for row in self.pool.query(&DUE_SPECS, &[&now.as_micros()]).await? {
-            let spec = SpecId::new(row::id(&row, 0)?);
-            let namespace = NamespaceId::new(row::id(&row, 1)?);
-            if get(&row, 2)? {
-                let expired = self.expire_some(now, spec, steps.max(1), i64::MIN).await?;
-                more |= expired.moved >= steps.max(1);
-                steps = steps.saturating_sub(expired.moved);
-                if expired.available > 0 {
-                    told(namespace, spec, expired.available);
+        match self.do_round(now, &mut round).await {
+            Ok(()) => Ok(round.swept),
+            Err(error) => {
+                // They are told in the next round.
+                for (namespace, spec, units) in round.swept.available {
+                    self.untold.give_back(namespace, spec, units);
                 }
-            }
-            if get(&row, 3)? && self.untold.tell_continuous(spec, get(&row, 4)?) {
-                told(namespace, spec, 1);
+                Err(error)
             }
         }
-        let steps_max = row::bounded(steps_max.max(1));
-        let forgotten = self
+    }
+
+    async fn do_round(&self, now: Timestamp, round: &mut Round) -> Result<()> {
+        let Survey { all, mut specs } = self.survey(now).await?;
+        for spec in &specs {
+            if spec.is_due {
+                self.expire_due(now, spec, round).await?;
+            }
+            if spec.may_make && self.untold.tell_continuous(spec.id, spec.next_continuous) {
+                round.tell(spec, 1);
+            }
+        }
+        if all.is_outlived {
+            round.swept.more |= self.forget_some(now, round.steps).await?;
+        }
+        if all.is_buried {
+            round.swept.more |= self.clear_some(round.steps.min(CLEAR_ROWS_MAX)).await?;
+        }
+        for spec in specs.iter().filter(|spec| spec.is_long) {
+            self.fold_counts(spec.id).await?;
+        }
+        // Another one first each time, or a large backlog would keep all others waiting.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % specs.len().max(1);
+        specs.rotate_left(first);
+        for spec in &specs {
+            for status in OVER.into_iter().filter(|&status| spec.has_surplus(status)) {
+                self.archive_some(now, spec.id, status, round).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks what there is to do.
+    async fn survey(&self, now: Timestamp) -> Result<Survey> {
+        let kept = self.retention.completed_count.map(row::signed);
+        let cutoff = self.cutoff(now);
+        let since = self.archiving.looked_until();
+        let rows = self
             .pool
-            .query(&FORGET, &[&now.as_micros(), &steps_max])
+            .query(
+                &SURVEY,
+                &[&now.as_micros(), &FOLD_ROWS_MIN, &kept, &since, &cutoff],
+            )
             .await?;
-        for row in &forgotten {
-            more |= get::<i64>(row, 0)? >= steps_max;
+        let survey = Survey::read(&rows)?;
+        if !survey.specs.iter().any(|spec| spec.has_old) {
+            self.archiving.looked(cutoff);
         }
-        for row in self.pool.query(&CLEAR_SHELF, &[&steps_max]).await? {
-            more |= get::<bool>(&row, 1)?;
+        Ok(survey)
+    }
+
+    /// Writes down what has ended in one spec.
+    async fn expire_due(&self, now: Timestamp, spec: &Surveyed, round: &mut Round) -> Result<()> {
+        let Some(max) = round.left() else {
+            return Ok(());
+        };
+        let expired = self.expire_some(now, spec.id, max, i64::MIN).await?;
+        round.did(expired.moved);
+        round.swept.more |= expired.moved >= max;
+        round.tell(spec, expired.available);
+        Ok(())
+    }
+
+    async fn archive_some(
+        &self,
+        now: Timestamp,
+        spec: SpecId,
+        status: i16,
+        round: &mut Round,
+    ) -> Result<()> {
+        let Some(max) = round.left() else {
+            return Ok(());
+        };
+        match self.archive_step(now, spec, status, max).await? {
+            Step::Done(gone) => round.did(gone),
+            Step::More(gone) => {
+                round.did(gone);
+                round.swept.more = true;
+            }
+            Step::Taken => {}
         }
-        self.pool.query(&FOLD, &[&FOLD_ROWS_MIN]).await?;
-        more |= self.archive_some(now, steps_max).await?;
-        swept.more = more;
-        Ok(swept)
+        Ok(())
     }
 
     /// [`Backend::next_due`](crate::backend::Backend::next_due).

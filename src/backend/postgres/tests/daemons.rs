@@ -92,7 +92,7 @@ async fn a_daemon_hears_what_others_announce_but_not_itself() {
 async fn many_announcements_are_few_notifications() {
     let schema = support::schema().await;
     let one = Postgres::connect(options(&schema)).await.unwrap();
-    let exchange = Arc::new(Exchange::default());
+    let exchange = Arc::new(Exchange::new(Arc::default(), Arc::default()));
     assert!(one.hints().unwrap().take().await.all);
     let counted = count_notifications(&schema, &exchange).await;
     for _ in 0..1_000 {
@@ -136,7 +136,8 @@ async fn a_lost_listener_comes_back_and_says_that_it_may_have_missed_something()
         where application_name = $1 and query like 'set synchronous_commit to off; listen%'";
     let ended = client.execute(terminate, &[&schema.name()]).await.unwrap();
     assert_eq!(ended, 1);
-    assert!(hints.take().await.all);
+    assert!(hints.take().await.all && hints.is_deaf());
+    assert!(hints.take().await.all && !hints.is_deaf());
     client
         .batch_execute(&format!("notify {}, '7'", schema.name()))
         .await
