@@ -333,6 +333,17 @@ pub const FLOOR_TIME_MARGIN: Duration = Duration::from_secs(1);
 /// them apart. A lease closer to its end than this may have ended for another daemon.
 pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(10);
 
+/// Age at which a snapshot in the database is too old. Our own statements end within
+/// [`STATEMENT_TIME_MAX`] and our transactions within [`TRANSACTION_IDLE_MAX`]; at 2,000
+/// units a second, a minute is 240,000 dead rows that whoever looks for work steps over.
+pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a daemon that has something to do looks for old snapshots.
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Most holders of snapshots that one look remembers.
+pub const SNAPSHOT_HOLDERS_MAX: usize = 1_000;
+
 /// Counts of a shelf that are worth making one of.
 pub const FOLD_ROWS_MIN: i64 = 64;
 

@@ -47,6 +47,7 @@ mod remove;
 mod row;
 mod schema;
 mod settle;
+mod snapshots;
 mod specs;
 mod statement;
 mod sweep;
@@ -75,6 +76,7 @@ use self::{
     listen::Exchange,
     pool::Pool,
     schema::MIGRATIONS,
+    snapshots::Watch,
     specs::Directory,
     statement::Statement,
     sweep::{Turn, Untold},
@@ -83,6 +85,7 @@ use self::{
 pub use self::{
     pool::InProgress,
     schema::{Migrated, SchemaError, SchemaName},
+    snapshots::HeldSnapshot,
     statement::Statements,
     target::BadTarget,
     tls::BadTls,
@@ -181,6 +184,7 @@ struct Store {
     archiving: Archiving,
     clearing: Clearing,
     turn: Turn,
+    watch: Watch,
 }
 
 const SESSION: Statement = Statement::repeatable(
@@ -233,6 +237,7 @@ impl Postgres {
             archiving: Archiving::default(),
             clearing: Clearing::default(),
             turn: Turn::default(),
+            watch: Watch::default(),
         });
         Ok(Postgres {
             claims: Batcher::new(Claiming(store.clone())),
@@ -248,6 +253,14 @@ impl Postgres {
     #[must_use]
     pub fn in_progress(&self) -> InProgress {
         self.store.pool.in_progress()
+    }
+
+    /// What keeps the database from removing dead rows for the longest time, as of the last
+    /// look: every half minute while there is something to do. `None` if nothing does, or
+    /// nobody has looked yet.
+    #[must_use]
+    pub fn oldest_snapshot(&self) -> Option<HeldSnapshot> {
+        self.store.watch.oldest()
     }
 
     /// The database's clock, as told by `local` and kept right for as long as this lives.

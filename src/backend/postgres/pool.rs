@@ -71,6 +71,8 @@ pub(super) struct Pool {
     has_lost_statements: AtomicBool,
     random: Mutex<fastrand::Rng>,
     pub(super) in_progress: InProgress,
+    /// Whether calls on units were made since someone last asked.
+    pub(super) is_used: AtomicBool,
 }
 
 /// How many calls of one daemon on the database are in progress.
@@ -128,11 +130,15 @@ impl Pool {
             has_lost_statements: AtomicBool::new(false),
             random: Mutex::new(random),
             in_progress: InProgress::default(),
+            is_used: AtomicBool::new(false),
         }
     }
 
     /// Counts a call that waits for others to share a statement with.
     pub(super) fn begin(&self) -> Begun<'_> {
+        if !self.is_used.load(Ordering::Relaxed) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
         self.in_progress.begin()
     }
 

@@ -282,6 +282,7 @@ impl Store {
                 more: false,
             },
         };
+        self.watch_snapshots(now).await;
         match self.do_round(now, &mut round).await {
             Ok(()) => Ok(round.swept),
             Err(error) => {

@@ -4,25 +4,13 @@ use std::sync::Arc;
 
 use super::{
     super::{Options, Postgres, Statements, dbclock, listen::Exchange},
-    pool, support,
+    options, pool, support,
 };
 use crate::{
-    backend::{Backend as _, Retention},
+    backend::Backend as _,
     clock::{Clock, ManualClock, SyncedClock, SystemClock, Timestamp},
     model::NamespaceId,
 };
-
-fn options(schema: &support::Schema) -> Options {
-    Options {
-        connection: schema.connection().to_owned(),
-        direct: None,
-        schema: schema.name().parse().unwrap(),
-        connections_max: 2,
-        statements: Statements::Cached,
-        retention: Retention::default(),
-        random: fastrand::Rng::with_seed(1),
-    }
-}
 
 /// A clock that is off.
 struct Skewed(SystemClock, i64);

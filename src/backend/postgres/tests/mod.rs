@@ -10,8 +10,23 @@ mod schema;
 mod tls;
 
 use support::Schema;
+pub(super) use support::schema;
 
-use super::{connector::Connector, pool::Pool, statement::Statements, target::Target};
+use super::{Options, connector::Connector, pool::Pool, statement::Statements, target::Target};
+use crate::backend::Retention;
+
+/// What a daemon is told of a test's schema.
+pub(super) fn options(schema: &Schema) -> Options {
+    Options {
+        connection: schema.connection().to_owned(),
+        direct: None,
+        schema: schema.name().parse().unwrap(),
+        connections_max: 2,
+        statements: Statements::Cached,
+        retention: Retention::default(),
+        random: fastrand::Rng::with_seed(1),
+    }
+}
 
 /// How to connect to a test's schema.
 fn connector(schema: &Schema) -> Connector {
