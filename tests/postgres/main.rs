@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod busy;
 mod cluster;
 mod connections;
 mod contention;

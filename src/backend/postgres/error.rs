@@ -190,7 +190,7 @@ impl Failure {
             },
             effect: Effect::None,
             passing: stale || read_only || conflict,
-            retryable: stale || read_only || conflict || slow || is_shortage(code),
+            retryable: stale || read_only || conflict || slow || is_exhausted(code),
             broken: stale || read_only || is_shortage(code),
             gone: gone(answer),
         }
@@ -230,6 +230,11 @@ fn is_outage(code: &SqlState) -> bool {
 /// The server has no room for one more connection.
 fn is_shortage(code: &SqlState) -> bool {
     *code == SqlState::TOO_MANY_CONNECTIONS
+}
+
+/// Class 53: connections, memory or space on a disk, of which there may be more later.
+fn is_exhausted(code: &SqlState) -> bool {
+    code.code().starts_with("53")
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {

@@ -287,7 +287,7 @@ mod tests {
         let pid: i32 = pid.get(0);
         let mine = || async {
             let rows = store.pool.query(&HOLDERS, &[&1_000_i64]).await.unwrap();
-            let holders = rows.iter().map(|row| holder_of(row));
+            let holders = rows.iter().map(holder_of);
             holders.into_iter().find(|(held, _)| held.pid == Some(pid))
         };
         let (held, age) = mine().await.expect("found");
