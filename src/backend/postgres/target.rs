@@ -1,7 +1,8 @@
 //! Which database: connection strings, as PostgreSQL's own programs read them.
 //!
 //! What the string leaves open comes from the environment (`PGHOST`, `PGPORT`, `PGUSER`,
-//! `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGOPTIONS`, `PGAPPNAME`),
+//! `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
+//! `PGOPTIONS`, `PGAPPNAME`),
 //! then from `PGPASSFILE` or `~/.pgpass`, then from defaults. The driver knows most of
 //! the rest; what it does not know of TLS is taken out of the string first.
 
@@ -30,6 +31,9 @@ pub enum BadTarget {
     /// A value is not one of those that there are.
     #[error("{0} is not one of {1}")]
     Value(&'static str, &'static str),
+    /// A certificate without its key, or the other way round.
+    #[error("sslcert and sslkey go together")]
+    Half,
     /// A quote is not closed, or there is no `=`.
     #[error("the connection string of the database is neither a URL nor a list of key=value pairs")]
     Pairs,
@@ -53,6 +57,8 @@ pub(super) struct Target {
     pub(super) verify: Verify,
     /// PEM file of the certificates to trust, instead of the system's.
     pub(super) roots: Option<PathBuf>,
+    /// PEM files of the certificate, and of its key, that the server is shown.
+    pub(super) own: Option<(PathBuf, PathBuf)>,
 }
 
 impl Target {
@@ -72,6 +78,13 @@ impl Target {
         let mut config: Config = text.parse().map_err(BadTarget::Syntax)?;
         fill_in(&mut config, &variable)?;
         let roots = tls.roots.or_else(|| variable("PGSSLROOTCERT"));
+        let certificate = tls.certificate.or_else(|| variable("PGSSLCERT"));
+        let key = tls.key.or_else(|| variable("PGSSLKEY"));
+        let own = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+            (None, None) => None,
+            _ => return Err(BadTarget::Half),
+        };
         let mode = tls.mode.or_else(|| variable("PGSSLMODE"));
         let (mode, verify) = match (mode.as_deref(), &roots) {
             (Some("disable"), _) => (SslMode::Disable, Verify::Nothing),
@@ -95,6 +108,7 @@ impl Target {
             config,
             verify,
             roots,
+            own,
         })
     }
 
@@ -245,6 +259,8 @@ fn fields(line: &str) -> Vec<String> {
 struct Tls {
     mode: Option<String>,
     roots: Option<String>,
+    certificate: Option<String>,
+    key: Option<String>,
 }
 
 impl Tls {
@@ -253,6 +269,8 @@ impl Tls {
         let place = match key {
             "sslmode" => &mut self.mode,
             "sslrootcert" => &mut self.roots,
+            "sslcert" => &mut self.certificate,
+            "sslkey" => &mut self.key,
             _ => return false,
         };
         *place = Some(value.to_owned());

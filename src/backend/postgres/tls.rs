@@ -3,7 +3,8 @@
 //! As with PostgreSQL's own programs, `sslmode` says how much is checked: `prefer` and
 //! `require` keep out those who only listen, `verify-ca` and `verify-full` also those
 //! who pretend to be the server. Who is trusted is in the file that `sslrootcert` names,
-//! or else in the system's store.
+//! or else in the system's store. Who we are is in the files that `sslcert` and `sslkey`
+//! name, for servers that ask.
 
 use std::{path::Path, sync::Arc};
 
@@ -14,7 +15,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -26,6 +27,9 @@ pub enum BadTls {
     /// The file that `sslrootcert` names cannot be used.
     #[error("cannot read the certificates in sslrootcert")]
     File(#[source] rustls::pki_types::pem::Error),
+    /// The file that `sslcert` or `sslkey` names cannot be used.
+    #[error("cannot read {0}, or it is no PEM file of one")]
+    Own(&'static str, #[source] rustls::pki_types::pem::Error),
     /// There is nothing to check certificates against.
     #[error("there are no certificates to trust; name a file of some in sslrootcert")]
     NoRoots,
@@ -58,9 +62,31 @@ pub(super) fn connector(target: &Target) -> Result<MakeRustlsConnect, BadTls> {
         .with_safe_default_protocol_versions()
         .map_err(|error| BadTls::Library(error.into()))?
         .dangerous() // the verifier below is what libpq does
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let config = match &target.own {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let (chain, key) = own(certificate, key)?;
+            config
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| BadTls::Library(error.into()))?
+        }
+    };
     Ok(MakeRustlsConnect::new(config))
+}
+
+/// What the server is shown.
+fn own(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), BadTls> {
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| BadTls::Own("the certificate in sslcert", error))?;
+    let key = PrivateKeyDer::from_pem_file(key);
+    Ok((
+        chain,
+        key.map_err(|error| BadTls::Own("the key in sslkey", error))?,
+    ))
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, BadTls> {
