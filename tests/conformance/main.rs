@@ -39,6 +39,12 @@ macro_rules! conformance {
                 #[tokio::test] async fn $case() { cases::$group::$case(World::postgres(0).await).await; }
             )* })*
         }
+        mod postgres_pooled {
+            use crate::{cases, support::World};
+            $(mod $group { use super::*; $(
+                #[tokio::test] async fn $case() { cases::$group::$case(World::pooled(1024).await).await; }
+            )* })*
+        }
         mod postgres_cached {
             use crate::{cases, support::World};
             $(mod $group { use super::*; $(

@@ -22,5 +22,6 @@ mod names;
 mod proxied;
 mod proxy;
 mod round_trips;
+mod pooled;
 mod waiting;
 mod watched;

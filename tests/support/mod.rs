@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "no suite uses all of it")]
 
+pub mod pooler;
 pub mod postgres;
 pub mod value;
 
@@ -43,6 +44,8 @@ pub struct World<B> {
     backend: Arc<B>,
     /// Where a PostgreSQL backend keeps everything; gone with this.
     pub schema: Option<postgres::Schema>,
+    /// What the backend's connections go through.
+    pooler: Option<pooler::Pooler>,
     /// The calls on the database that are in progress; none where there is no database.
     pub in_progress: InProgress,
 }
@@ -77,6 +80,23 @@ impl World<Postgres> {
         let in_progress = backend.in_progress();
         let mut world = World::on(backend, cache_entries, settings()).await;
         (world.schema, world.in_progress) = (Some(schema), in_progress);
+        world
+    }
+
+    /// The same through a pooler.
+    pub async fn pooled(cache_entries: usize) -> World<Postgres> {
+        let schema = postgres::schema().await;
+        let pooler = pooler::Pooler::start(&schema);
+        let options = Options {
+            direct: Some(schema.connection().to_owned()),
+            statements: pooler::statements(),
+            ..postgres_options(&pooler.connection(), schema.name())
+        };
+        let backend = Postgres::connect(options).await.unwrap();
+        let in_progress = backend.in_progress();
+        let mut world = World::on(backend, cache_entries, settings()).await;
+        (world.schema, world.in_progress) = (Some(schema), in_progress);
+        world.pooler = Some(pooler);
         world
     }
 }
@@ -126,6 +146,7 @@ impl<B: Backend> World<B> {
             clock,
             backend,
             schema: None,
+            pooler: None,
             in_progress: InProgress::default(),
         }
     }

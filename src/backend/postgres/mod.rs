@@ -47,6 +47,7 @@ mod remove;
 mod row;
 mod schema;
 mod settle;
+mod session;
 mod snapshots;
 mod specs;
 mod statement;
@@ -200,6 +201,8 @@ impl Postgres {
     /// [`StartError`]; no message of it holds a password.
     pub async fn connect(options: Options) -> Result<Postgres, StartError> {
         Postgres::migrate(&options).await?;
+        let target = Options::target(&options.connection)?;
+        let theirs = target.config.get_options().unwrap_or_default().to_owned();
         let connector = options.connector(&options.connection)?;
         let pool = Arc::new(Pool::new(
             connector,
@@ -216,6 +219,7 @@ impl Postgres {
                 return Err(StartError::SearchPath(options.schema.to_string()));
             }
         }
+        session::check(&pool, &theirs).await?;
         let boards = Arc::<Boards>::default();
         let floors = Arc::<Floors>::default();
         let exchange = Arc::new(Exchange::new(boards.clone(), floors.clone()));
@@ -290,8 +294,12 @@ impl Options {
         self.connector(self.direct.as_ref().unwrap_or(&self.connection))
     }
 
+    fn target(connection: &str) -> Result<Target, BadTarget> {
+        Target::parse(connection, |name| env::var_os(name))
+    }
+
     fn connector(&self, connection: &str) -> Result<Connector, StartError> {
-        let target = Target::parse(connection, |name| env::var_os(name))?;
+        let target = Options::target(connection)?;
         Ok(Connector::new(&target, self.schema.as_str())?)
     }
 }

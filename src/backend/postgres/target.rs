@@ -14,10 +14,8 @@ use std::{
 
 use tokio_postgres::config::{Config, Host, SslMode};
 
-use crate::limits::{
-    DATABASE_CONNECT_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, STATEMENT_TIME_MAX,
-    TRANSACTION_IDLE_MAX,
-};
+use super::session;
+use crate::limits::{DATABASE_CONNECT_MAX, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES};
 
 /// Where PostgreSQL's sockets are if nobody says: Debian's place, then everybody else's.
 const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
@@ -117,20 +115,7 @@ impl Target {
     pub(super) fn session(&self, schema: &str) -> Config {
         let mut config = self.config.clone();
         let theirs = config.get_options().unwrap_or_default();
-        // Planning our longer statements costs more than running them, so each is planned
-        // once, maybe while the tables are empty, and must be right when they have grown:
-        // rows by the most exact index and in its order, lists that a call brings by hash.
-        // The later of two counts: the operator may set other times, but no other schema.
-        let options = format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} \
-             -c default_transaction_isolation=read\\ committed -c jit=off \
-             -c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
-             -c enable_bitmapscan=off -c enable_sort=off -c enable_incremental_sort=off \
-             -c enable_nestloop=off -c enable_mergejoin=off {theirs} \
-             -c search_path={schema}",
-            STATEMENT_TIME_MAX.as_millis(),
-            TRANSACTION_IDLE_MAX.as_millis(),
-        );
+        let options = session::options(theirs, schema);
         config.options(options);
         // A server that is gone without a word is noticed as soon as a client is.
         config.keepalives_idle(KEEPALIVE_IDLE);
@@ -483,5 +468,6 @@ mod tests {
         let last = |name: &str| options.rfind(&format!("-c {name}=")).unwrap();
         assert!(options[last("statement_timeout")..].starts_with("-c statement_timeout=60000"));
         assert!(options[last("search_path")..].starts_with("-c search_path=ours"));
+        assert!(options.contains("-c default_transaction_isolation=read\\ committed "));
     }
 }

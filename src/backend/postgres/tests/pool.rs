@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::{
     super::{
         pool::Pool,
+        session,
         statement::{Repeat, Statement, Statements},
     },
     pool, support,
@@ -347,4 +348,22 @@ async fn calls_can_be_made_from_tasks() {
         work.await.map(|rows| rows.len())
     });
     assert_eq!(call.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn settings_that_a_pooler_dropped_are_named_unless_the_operator_chose_others() {
+    let schema = support::schema().await;
+    let full = pool(&schema, 1, Statements::Cached);
+    assert_eq!(session::missing(&full, "").await.unwrap(), None);
+    const DROP: Statement = Statement::repeatable("drop", "reset all");
+    const CHOOSE: Statement = Statement::repeatable("choose", "set jit to on");
+    full.query(&CHOOSE, &[]).await.unwrap();
+    let sql = session::missing(&full, "").await.unwrap().unwrap();
+    assert!(
+        sql.starts_with("alter role \"") && sql.ends_with("\" set jit = 'off';"),
+        "{sql}"
+    );
+    assert_eq!(session::missing(&full, "-c jit=on").await.unwrap(), None);
+    full.query(&DROP, &[]).await.unwrap();
+    assert_eq!(session::missing(&full, "").await.unwrap(), None);
 }
