@@ -397,11 +397,6 @@ impl OwnCluster {
         format!("host={sockets} port={port} user=postgres dbname=postgres")
     }
 
-    /// The folder of its data.
-    pub fn data(&self) -> &Path {
-        &self.data
-    }
-
     /// What the server has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.data.join("server.log")).unwrap()
