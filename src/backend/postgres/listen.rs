@@ -76,7 +76,9 @@ impl Exchange {
 
     /// A notification of another daemon.
     fn heard(&self, payload: &str) {
-        if let Some(due) = payload.strip_prefix('@') {
+        if self.incoming.is_deaf() {
+            // Whoever waits is about to be told to look everywhere.
+        } else if let Some(due) = payload.strip_prefix('@') {
             if let Ok(micros) = due.parse() {
                 self.incoming.give_due(Timestamp::from_micros(micros));
             }
@@ -94,6 +96,7 @@ impl Exchange {
         self.boards.invalidate_all();
         self.floors.reset_all();
         self.incoming.set_deaf(false);
+        self.echoed.notify_one();
     }
 }
 
@@ -117,10 +120,8 @@ pub(super) async fn carry(
                     info!("other daemons can be heard again");
                 }
                 (pause, was_lost) = (LISTEN_PAUSE_MIN, false);
-                let hears = hears_itself(&pool, &channel, &exchange, &echo).await;
-                match hears {
-                    true => exchange.hears(),
-                    false => note_silence(&mut is_mute),
+                if !is_echoed(&pool, &channel, &exchange, &echo).await {
+                    note_silence(&mut is_mute);
                 }
                 let Err(error) = exchange_hints(listening, &channel, &exchange).await;
                 error
@@ -135,13 +136,15 @@ pub(super) async fn carry(
     }
 }
 
-/// Whether notifications arrive that another connection sends.
-async fn hears_itself(pool: &Pool, channel: &str, exchange: &Exchange, echo: &str) -> bool {
-    let sent = pool.query(&ECHO, &[&channel, &echo]).await;
-    sent.is_ok()
-        && timeout(ECHO_WAIT_MAX, exchange.echoed.notified())
-            .await
-            .is_ok()
+/// Whether a notification arrives in time that another connection sends.
+async fn is_echoed(pool: &Pool, channel: &str, exchange: &Exchange, echo: &str) -> bool {
+    // What cannot be sent says nothing about what arrives.
+    while pool.query(&ECHO, &[&channel, &echo]).await.is_err() {
+        tokio::time::sleep(LISTEN_PAUSE_MIN).await; // reason: the database is busy or gone
+    }
+    timeout(ECHO_WAIT_MAX, exchange.echoed.notified())
+        .await
+        .is_ok()
 }
 
 /// Tells the operator once that notifications do not arrive.
@@ -174,7 +177,7 @@ async fn listen(
         let (exchange, own, echo) = (exchange.clone(), own.clone(), echo.to_owned());
         move |notification: Notification| {
             if notification.payload() == echo {
-                exchange.echoed.notify_one();
+                exchange.hears();
             } else if notification.process_id() != own.load(Ordering::Relaxed) {
                 // Those who wait here were told before the others were.
                 exchange.heard(notification.payload());
