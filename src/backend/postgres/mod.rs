@@ -14,6 +14,7 @@
 //! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
 //! | `pipeline.rs` | a transaction in one round trip |
 //! | `statement.rs` | a statement's text and name, and whether it may run twice |
+//! | `receipt.rs` | how a repeated call learns that it was carried out |
 //! | `batch.rs` | many calls, few statements |
 //! | `error.rs` | what a failure means |
 //! | `schema.rs` | the tables' versions |
@@ -41,6 +42,7 @@ mod locks;
 mod pipeline;
 mod pool;
 mod put;
+mod receipt;
 mod remove;
 mod row;
 mod schema;
@@ -70,6 +72,7 @@ use self::{
     floors::Floors,
     listen::Exchange,
     pool::Pool,
+    receipt::Receipts,
     schema::MIGRATIONS,
     specs::Directory,
     statement::Statement,
@@ -169,6 +172,7 @@ impl fmt::Debug for Postgres {
 #[derive(Debug)]
 struct Store {
     pool: Arc<Pool>,
+    receipts: Receipts,
     retention: Retention,
     directory: Directory,
     boards: Arc<Boards>,
@@ -212,6 +216,7 @@ impl Postgres {
         let channel = options.schema.to_string();
         tasks.spawn(listen::carry(options.direct()?, channel, exchange.clone()));
         let store = Arc::new(Store {
+            receipts: Receipts::new(&pool).await?,
             pool,
             retention: options.retention,
             directory: Directory::default(),

@@ -61,7 +61,7 @@ static NEXT_DUE: Statement = Statement::repeatable(
      from spec s",
 );
 
-/// `$1` now, `$2` most of each kind. Workers and locks whose time is over.
+/// `$1` now, `$2` most of each kind. Workers, locks and receipts whose time is over.
 static FORGET: Statement = Statement::repeatable(
     "forget",
     "with workers as (
@@ -74,8 +74,14 @@ static FORGET: Statement = Statement::repeatable(
             select ctid from lock where deadline < $1 order by deadline limit $2
             for update skip locked
         )) returning 1
+    ), receipts as (
+        delete from receipt where ctid = any (array(
+            select ctid from receipt where until < $1 order by until limit $2
+            for update skip locked
+        )) returning 1
     )
-    select (select count(*) from workers) + (select count(*) from locks)",
+    select (select count(*) from workers) + (select count(*) from locks)
+        + (select count(*) from receipts)",
 );
 
 /// `$1` most units. Clears shelves that no spec has any more.
