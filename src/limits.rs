@@ -224,6 +224,9 @@ pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
 /// given up by then; the connection counts as dead.
 pub const STATEMENT_ANSWER_MAX: Duration = Duration::from_secs(7);
 
+/// Times that the daemon looks what became of changes whose answer was lost.
+pub const DOUBT_ROUNDS_MAX: usize = 3;
+
 /// How long a call's receipt is kept: longer than the call can be repeated because its
 /// answer was lost.
 pub const RECEIPT_KEPT: Duration = Duration::from_secs(60);

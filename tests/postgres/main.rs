@@ -11,11 +11,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod between;
 mod cluster;
 mod connections;
 mod contention;
 mod crashes;
 mod growth;
+mod lossy;
+mod lost;
 mod names;
 mod proxied;
 mod proxy;

@@ -14,7 +14,7 @@
 //! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
 //! | `pipeline.rs` | a transaction in one round trip |
 //! | `statement.rs` | a statement's text and name, and whether it may run twice |
-//! | `receipt.rs` | how a repeated call learns that it was carried out |
+//! | `doubt.rs`, `receipt.rs` | what became of a call whose answer was lost |
 //! | `batch.rs` | many calls, few statements |
 //! | `error.rs` | what a failure means |
 //! | `schema.rs` | the tables' versions |
@@ -31,9 +31,11 @@ mod board;
 mod calls;
 mod chain;
 mod change;
+mod change_columns;
 mod claim;
 mod connector;
 mod dbclock;
+mod doubt;
 mod error;
 mod floors;
 mod lease;
