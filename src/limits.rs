@@ -233,6 +233,13 @@ pub const STATEMENT_TIME_MAX: Duration = Duration::from_secs(5);
 /// given up by then; the connection counts as dead.
 pub const STATEMENT_ANSWER_MAX: Duration = Duration::from_secs(7);
 
+/// Times that the daemon looks what became of changes whose answer was lost.
+pub const DOUBT_ROUNDS_MAX: usize = 3;
+
+/// How long a call's receipt is kept: longer than the call can be repeated because its
+/// answer was lost.
+pub const RECEIPT_KEPT: Duration = Duration::from_secs(60);
+
 /// Longest time that a transaction waits for the daemon's next statement before the
 /// database ends its connection.
 pub const TRANSACTION_IDLE_MAX: Duration = Duration::from_secs(10);
@@ -381,5 +388,9 @@ const _: () = assert!(
 const _: () = assert!(
     STATEMENT_TIME_MAX.as_millis() < STATEMENT_ANSWER_MAX.as_millis(),
     "the database gives a statement up before we give up the connection"
+);
+const _: () = assert!(
+    DATABASE_WAIT_MAX.as_millis() + STATEMENT_ANSWER_MAX.as_millis() < RECEIPT_KEPT.as_millis(),
+    "the last repetition of a call finds its receipt"
 );
 const _: () = assert!(POSTGRES_CONNECTIONS_MAX + OTHER_FILES_MAX < CONNECTIONS_MAX);

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod between;
 mod busy;
 mod cluster;
 mod connections;
@@ -18,6 +19,8 @@ mod contention;
 mod crashes;
 mod growth;
 mod idle;
+mod lossy;
+mod lost;
 mod names;
 mod pooled;
 mod proxied;

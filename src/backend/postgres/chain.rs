@@ -6,17 +6,17 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Store,
-    change::{Asked, Change, LOCK_SPEC, Verdict, finishes},
-    lease::Transaction,
-    put::PutStatement,
-    row::{self, get},
+    change::{Asked, CHANGE, Change, LOCK_SPEC, Verdict, finishes},
+    change_columns::ChangeColumns,
+    pool::Params,
+    row::{self, get, unexpected},
     specs::Known,
-    statement::{Repeat, Statement},
+    statement::Statement,
 };
 use crate::{
     backend::{ActiveAttempt, Result},
     clock::Timestamp,
-    model::{NewUnit, Priority, RawData, SpecId, UnitId, chained_units},
+    model::{NewUnit, Priority, RawData, SpecId, chained_units},
 };
 
 /// `$1` units. The data that readers see.
@@ -37,6 +37,21 @@ static LOCK_UNITS: Statement = Statement::repeatable(
         ) u where s.id = $1
         order by key
      ) touched cross join lateral (select from unit u where u.id = touched.id offset 0 for update) l",
+);
+
+/// `$1` spec, `$2` now, `$3` history kept, `$4` the spec's version, `$5` units, of which those
+/// that this transaction has finished lead to others; of these `$6` key, `$7` whether it is
+/// text, `$8` data, `$9` priority or null to inherit it, `$10` not before, `$11` the unit (from
+/// 1) it comes with.
+static PUT_OWN: Statement = Statement::resolved(
+    "put_own",
+    concat!(
+        include_str!("sql/put_own.sql"),
+        include_str!("sql/put_present.sql"),
+        include_str!("sql/chain_insert.sql"),
+        include_str!("sql/put_replace.sql"),
+        "select case when (select count(*) from links) <> (select count(*) from put) then again() end"
+    ),
 );
 
 /// `$1` units.
@@ -131,26 +146,6 @@ impl Chains {
         }
     }
 
-    /// The units that the changes which were made lead to.
-    fn of_made(
-        &self,
-        changes: &[&Asked],
-        verdicts: &[Verdict],
-        priorities: &HashMap<UnitId, Priority>,
-    ) -> Vec<(Timestamp, NewUnit)> {
-        let is_made = |link: &&Link| matches!(verdicts.get(link.change), Some(Verdict::Made(_)));
-        let links = self.links.iter().filter(is_made).map(|link| {
-            let mut unit = link.unit.clone();
-            let source = changes.get(link.change).map(|asked| asked.change.unit);
-            let priority = source.and_then(|source| priorities.get(&source));
-            if let (true, Some(priority)) = (link.inherits, priority) {
-                unit.priority = *priority;
-            }
-            (link.now, unit)
-        });
-        links.collect()
-    }
-
     fn read(&mut self, now: Timestamp, change: usize, data: &[u8], known: &Known) {
         let one = Priority::new(1.0).expect("finite");
         let units = chained_units(data, Priority::ZERO, |bad| {
@@ -220,63 +215,34 @@ impl Store {
         Ok(chains)
     }
 
-    /// Makes changes of a spec whose output goes to itself. What is finished may be
-    /// named by the output, and no row changes twice in a statement.
-    pub(super) async fn change_within(
-        &self,
-        known: &Known,
-        changes: &[&Asked],
-        chains: &Chains,
-    ) -> Result<Option<Vec<Verdict>>> {
-        let spec = &row::signed(known.id.get());
-        let units: &Vec<i64> = &changes
-            .iter()
-            .map(|c| row::signed(c.change.unit.get()))
-            .collect();
-        let keys = &chains.columns().keys;
-        let statement = &Change::new(self, known, changes, chains);
-        let retention = self.retention;
-        self.pool
-            .transaction("change_within", Repeat::Never, |transaction| {
-                Box::pin(async move {
-                    let locked = transaction
-                        .query(&LOCK_SPEC, &[spec, &known.version])
-                        .await?;
-                    if locked.is_empty() {
-                        return Ok(None);
-                    }
-                    transaction.query(&LOCK_UNITS, &[spec, units, keys]).await?;
-                    let priorities = priorities(transaction, units).await?;
-                    let Some(mut verdicts) = statement.run_with(transaction, None, false).await?
-                    else {
-                        return Ok(None);
-                    };
-                    let links = chains.of_made(changes, &verdicts, &priorities);
-                    let linked: Vec<_> = links.iter().map(|(now, unit)| (*now, unit)).collect();
-                    let put = PutStatement::new(known.id, &linked, retention);
-                    put.run(transaction).await?;
-                    for row in transaction.query(&STANDING, &[units]).await? {
-                        stand(&row, known.id, &mut verdicts)?;
-                    }
-                    Ok(Some(verdicts))
-                })
-            })
-            .await
+    /// Makes changes of a spec whose output goes to itself, in one round trip. What is
+    /// finished may be named by the output, and no row changes twice in a statement.
+    pub(super) async fn change_within(&self, change: &Change<'_>) -> Result<Option<Vec<Verdict>>> {
+        let columns = ChangeColumns::of(change, None);
+        let (spec, units, version) = (&columns.spec, &columns.units, &change.known.version);
+        let links = change.chains.columns();
+        let now = change.now.as_micros();
+        let put: Params<'_> = &[spec, &now, &change.history, version, units];
+        let put = [put, &links.params()].concat();
+        let steps: [(&'static Statement, Params<'_>); 5] = [
+            (&LOCK_SPEC, &[spec, version]),
+            (&LOCK_UNITS, &[spec, units, &links.keys]),
+            (&CHANGE, &columns.params()),
+            (&PUT_OWN, &put),
+            (&STANDING, &[units]),
+        ];
+        let answers = self.pool.pipeline("change_within", &steps).await?;
+        let [_, _, changed, _, standing] = &answers[..] else {
+            return Err(unexpected("answer"));
+        };
+        let Some(mut verdicts) = change.verdicts(changed, false)? else {
+            return Ok(None);
+        };
+        for row in standing {
+            stand(row, change.known.id, &mut verdicts)?;
+        }
+        Ok(Some(verdicts))
     }
-}
-
-async fn priorities(
-    transaction: &Transaction<'_>,
-    units: &Vec<i64>,
-) -> Result<HashMap<UnitId, Priority>> {
-    static PRIORITIES: Statement = Statement::repeatable(
-        "priorities",
-        "select id, priority from unit where id = any ($1)",
-    );
-    let rows = transaction.query(&PRIORITIES, &[units]).await?;
-    rows.iter()
-        .map(|row| Ok((row::unit_id(row, 0)?, row::priority(row, 1)?)))
-        .collect()
 }
 
 /// Puts how a unit stands after all into what came of its change.

@@ -7,24 +7,25 @@
 
 use std::collections::HashSet;
 
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::Row;
 
 use super::{
     Store,
     chain::Chains,
-    error::{contended, shared},
+    change_columns::ChangeColumns,
+    error::{contended, is_in_doubt, shared},
     floors::{Floors, Position},
-    lease::Run,
+    pool::{Params, Pool},
     row::{self, get, unexpected},
     settle::are_plain,
     specs::Known,
-    statement::{Repeat, Statement},
+    statement::Statement,
 };
 use crate::{
     backend::{ActiveAttempt, Changed, Conflict, Result, UnitChange},
     clock::Timestamp,
-    limits::{CHANGE_BATCH_MAX, CLOCKS_APART_MAX, LEASE_DEFAULT, STALE_ROUNDS_MAX},
-    model::{Effect, Outcome, Phase, SpecId, UnitId},
+    limits::{CHANGE_BATCH_MAX, STALE_ROUNDS_MAX},
+    model::{Effect, Outcome, SpecId, UnitId},
 };
 
 /// `$1` spec, `$2` its version, `$3` now, `$4` max_running or 0; for each change `$5`
@@ -32,7 +33,7 @@ use crate::{
 /// `$11` worker, `$12` data, `$13` data there must be; `$14` leases that end by then may
 /// count as ended elsewhere; `$15` null, or true if the caller holds the spec; `$16` end
 /// of a lease that is renewed without one, `$17` history kept.
-static CHANGE: Statement = Statement::repeatable(
+pub(super) static CHANGE: Statement = Statement::resolved(
     "change",
     concat!(
         include_str!("sql/change_head.sql"),
@@ -45,7 +46,7 @@ static CHANGE: Statement = Statement::repeatable(
 /// As [`CHANGE`], and for each chained unit `$18` key, `$19` whether it is text, `$20`
 /// data, `$21` priority or null to inherit it, `$22` not before, `$23` the change (from 1)
 /// it comes with.
-static CHANGE_AND_CHAIN: Statement = Statement::repeatable(
+static CHANGE_AND_CHAIN: Statement = Statement::resolved(
     "change_and_chain",
     concat!(
         include_str!("sql/change_head.sql"),
@@ -88,9 +89,9 @@ pub(super) struct Made {
     pub(super) active: ActiveAttempt,
     pub(super) target: Option<SpecId>,
     /// The status it had, and has; 1 to 5.
-    was: i16,
-    is_now: i16,
-    due: Option<i64>,
+    pub(super) was: i16,
+    pub(super) is_now: i16,
+    pub(super) due: Option<i64>,
 }
 
 impl Made {
@@ -148,21 +149,12 @@ impl Store {
         for _ in 0..STALE_ROUNDS_MAX {
             let known = self.known(spec).await?;
             let chains = self.read_chains(&known, changes).await?;
-            let is_own = known.options.then.as_ref() == Some(&known.name);
-            let verdicts = if is_own && !chains.is_empty() {
-                let verdicts = self.change_within(&known, changes, &chains).await;
-                self.floors.reset(spec);
-                verdicts.map(certain)
-            } else if chains.are_none() && are_plain(changes) {
-                self.change_plain(&known, changes).await
+            let change = Change::new(self, &known, changes, &chains);
+            let verdicts = if chains.are_none() && are_plain(changes) {
+                self.change_plain(change).await?
             } else {
-                let statement = Change::new(self, &known, changes, &chains);
-                statement.run(&*self.pool, None).await.map(certain)
+                self.make_surely(change).await?
             };
-            if verdicts.is_err() {
-                self.floors.reset_all(); // nobody knows what was chained, and to where
-            }
-            let verdicts = verdicts?;
             let Some(verdicts) = verdicts else {
                 self.directory.forget(spec);
                 continue;
@@ -184,39 +176,51 @@ impl Store {
         Err(contended("the work spec is changed all the time"))
     }
 
+    /// Makes these changes, and finds out what became of them if the answer is lost. `None`
+    /// if the spec is not what is known of it.
+    async fn make_surely(&self, change: Change<'_>) -> Result<Option<Vec<Result<Verdict>>>> {
+        match self.make(&change).await {
+            Ok(verdicts) => Ok(verdicts.map(|all| all.into_iter().map(Ok).collect())),
+            Err(error) if is_in_doubt(&error) => Ok(Some(self.resolve(change, error).await)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends attempts, and judges those that are not as expected. `None` if the spec is not
     /// what is known of it.
-    async fn change_plain(
-        &self,
-        known: &Known,
-        changes: &[&Asked],
-    ) -> Result<Option<Vec<Result<Verdict>>>> {
-        let Some(made) = self.settle(known, changes).await? else {
-            return Ok(None);
+    async fn change_plain(&self, change: Change<'_>) -> Result<Option<Vec<Result<Verdict>>>> {
+        let made = match self.settle(change.known, change.changes).await {
+            Ok(Some(made)) => made,
+            Ok(None) => return Ok(None),
+            Err(error) if is_in_doubt(&error) => {
+                return Ok(Some(self.resolve(change, error).await));
+            }
+            Err(error) => return Err(error),
         };
-        let left = || changes.iter().zip(&made).filter(|(_, made)| made.is_none());
-        let left: Vec<&Asked> = left().map(|(asked, _)| *asked).collect();
+        let all = change.changes.iter().zip(&made);
+        let left = all.filter(|(_, made)| made.is_none());
+        let left: Vec<&Asked> = left.map(|(asked, _)| *asked).collect();
         // Those that are made are not made again, whatever becomes of these.
-        let judged = self.judge(known.id, &left).await.map_err(shared);
+        let judged = self.judge(change.known.id, &left).await.map_err(shared);
         let mut judged = judged.map(Vec::into_iter);
         let verdicts = made.into_iter().map(|made| match (made, &mut judged) {
             (Some(made), _) => Ok(Verdict::Made(made)),
-            (None, Ok(judged)) => judged.next().ok_or_else(|| unexpected("answer")),
+            (None, Ok(judged)) => judged.next().unwrap_or_else(|| Err(unexpected("answer"))),
             (None, Err(error)) => Err(error()),
         });
         Ok(Some(verdicts.collect()))
     }
 
     /// Makes changes that lead to nothing.
-    async fn judge(&self, spec: SpecId, changes: &[&Asked]) -> Result<Vec<Verdict>> {
+    async fn judge(&self, spec: SpecId, changes: &[&Asked]) -> Result<Vec<Result<Verdict>>> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
         for _ in 0..STALE_ROUNDS_MAX {
             let known = self.known(spec).await?;
             let none = Chains::default();
-            let statement = Change::new(self, &known, changes, &none);
-            if let Some(verdicts) = statement.run(&*self.pool, None).await? {
+            let change = Change::new(self, &known, changes, &none);
+            if let Some(verdicts) = self.make_surely(change).await? {
                 return Ok(verdicts);
             }
             self.directory.forget(spec);
@@ -224,35 +228,54 @@ impl Store {
         Err(contended("the work spec is changed all the time"))
     }
 
+    /// Makes these changes; `None` if the spec is not what is known of it.
+    pub(super) async fn make(&self, change: &Change<'_>) -> Result<Option<Vec<Verdict>>> {
+        let known = change.known;
+        let is_own = known.options.then.as_ref() == Some(&known.name);
+        let made = if is_own && !change.chains.is_empty() {
+            let made = self.change_within(change).await;
+            self.floors.reset(known.id);
+            made
+        } else {
+            change.run(&self.pool).await
+        };
+        if made.is_err() {
+            self.floors.reset_all(); // nobody knows what was chained, and to where
+        }
+        made
+    }
+
     /// Makes one change that needs room under the spec's `max_running`, while no other
-    /// daemon can make a unit pending.
+    /// daemon can make a unit pending. One round trip: if the first step finds another
+    /// version, it locks nothing, and the other changes nothing.
     async fn change_guarded(&self, spec: SpecId, asked: &Asked) -> Result<Verdict> {
         let changes = &[asked];
         for _ in 0..STALE_ROUNDS_MAX {
             let known = self.known(spec).await?;
             let none = Chains::default();
-            let statement = &Change::new(self, &known, changes, &none);
-            let (id, version) = (&row::signed(spec.get()), &known.version);
-            let verdicts = self
-                .pool
-                .transaction("change_guarded", Repeat::Never, |transaction| {
-                    Box::pin(async move {
-                        let locked = transaction.query(&LOCK_SPEC, &[id, version]).await?;
-                        match locked.is_empty() {
-                            true => Ok(None),
-                            false => statement.run(transaction, Some(true)).await,
-                        }
-                    })
-                })
-                .await?;
-            if let Some(verdict) = verdicts.and_then(|mut verdicts| verdicts.pop()) {
-                return Ok(verdict);
+            let change = Change::new(self, &known, changes, &none);
+            let columns = ChangeColumns::of(&change, Some(true));
+            let steps: [(&'static Statement, Params<'_>); 2] = [
+                (&LOCK_SPEC, &[&columns.spec, &known.version]),
+                (&CHANGE, &columns.params()),
+            ];
+            let answers = self.pool.pipeline("change_guarded", &steps).await;
+            let verdict = match answers.and_then(|rows| change.verdicts(last(&rows), false)) {
+                Ok(verdicts) => verdicts.and_then(|mut verdicts| verdicts.pop()).map(Ok),
+                Err(error) if is_in_doubt(&error) => self.resolve(change, error).await.pop(),
+                Err(error) => {
+                    self.floors.reset(spec);
+                    Some(Err(error))
+                }
+            };
+            match verdict {
+                None => self.directory.forget(spec),
+                // It was not made, and when it was sent again, it was without holding the spec.
+                Some(Ok(Verdict::NeedsRoom)) => {}
+                Some(verdict) => return verdict,
             }
-            self.directory.forget(spec);
         }
-        Err(super::error::contended(
-            "the work spec is changed all the time",
-        ))
+        Err(contended("the work spec is changed all the time"))
     }
 
     /// Keeps the board in step with a change, and gives the answer to it.
@@ -272,13 +295,15 @@ impl Store {
     }
 }
 
-/// One statement that makes these changes.
+/// Changes that one statement makes.
 pub(super) struct Change<'a> {
-    known: &'a Known,
-    now: Timestamp,
-    changes: &'a [&'a Asked],
-    chains: &'a Chains,
-    history: i64,
+    pub(super) known: &'a Known,
+    pub(super) now: Timestamp,
+    pub(super) changes: &'a [&'a Asked],
+    pub(super) chains: &'a Chains,
+    pub(super) history: i64,
+    /// Which of them are not to be made after all, by place. Empty if all are.
+    pub(super) resolved: Vec<bool>,
     floors: &'a Floors,
 }
 
@@ -296,98 +321,35 @@ impl<'a> Change<'a> {
             changes,
             chains,
             history: row::bounded(store.retention.attempt_history),
+            resolved: Vec::new(),
             floors: &store.floors,
         }
     }
 
-    /// Runs it without chained units if there are none; `None` if the spec is not what
+    /// Runs it, without chained units if there are none; `None` if the spec is not what
     /// is known of it.
-    pub(super) async fn run(
-        &self,
-        on: &impl Run,
-        holds_spec: Option<bool>,
-    ) -> Result<Option<Vec<Verdict>>> {
-        self.run_with(on, holds_spec, !self.chains.is_empty()).await
-    }
-
-    pub(super) async fn run_with(
-        &self,
-        on: &impl Run,
-        holds_spec: Option<bool>,
-        with_chains: bool,
-    ) -> Result<Option<Vec<Verdict>>> {
-        let n = self.changes.len();
-        let mut units: Vec<i64> = Vec::with_capacity(n);
-        let mut phases: Vec<i16> = Vec::with_capacity(n);
-        let mut attempts: Vec<Option<i64>> = Vec::with_capacity(n);
-        let mut kinds: Vec<i16> = Vec::with_capacity(n);
-        let mut outcomes: Vec<Option<i16>> = Vec::with_capacity(n);
-        let mut times: Vec<Option<i64>> = Vec::with_capacity(n);
-        let mut workers: Vec<Option<&[u8]>> = Vec::with_capacity(n);
-        let mut data: Vec<Option<&[u8]>> = Vec::with_capacity(n);
-        let mut expected: Vec<Option<&[u8]>> = Vec::with_capacity(n);
-        for (index, asked) in self.changes.iter().enumerate() {
-            let change = &asked.change;
-            check(change);
-            units.push(row::signed(change.unit.get()));
-            phases.push(change.phase as i16);
-            attempts.push(change.attempt.map(|attempt| row::signed(attempt.get())));
-            let (kind, outcome, time) = encode(&change.effect, asked.now);
-            kinds.push(kind);
-            outcomes.push(outcome);
-            times.push(time.map(Timestamp::as_micros));
-            let worker = change.worker.as_ref().map_or("", |worker| worker.as_str());
-            workers.push((kind == START).then_some(worker.as_bytes()));
-            data.push(change.data.as_deref());
-            expected.push(self.chains.expected(index));
-        }
-        let spec = row::signed(self.known.id.get());
-        let now = self.now.as_micros();
-        let doubtful = match holds_spec {
-            Some(_) => i64::MAX,
-            None => self.now.after(CLOCKS_APART_MAX).as_micros(),
-        };
-        let room = row::signed(self.known.options.max_running);
-        let renewed = self.now.after(LEASE_DEFAULT).as_micros();
-        let mut params: Vec<&(dyn ToSql + Sync)> = vec![
-            &spec,
-            &self.known.version,
-            &now,
-            &room,
-            &units,
-            &phases,
-            &attempts,
-            &kinds,
-            &outcomes,
-            &times,
-            &workers,
-            &data,
-            &expected,
-            &doubtful,
-            &holds_spec,
-            &renewed,
-            &self.history,
-        ];
-        let columns = self.chains.columns();
+    async fn run(&self, pool: &Pool) -> Result<Option<Vec<Verdict>>> {
+        let columns = ChangeColumns::of(self, None);
+        let with_chains = !self.chains.is_empty();
         let rows = if with_chains {
-            params.extend(columns.params());
-            on.run(&CHANGE_AND_CHAIN, &params).await?
+            let chained = self.chains.columns();
+            let params = [&columns.params()[..], &chained.params()].concat();
+            pool.query(&CHANGE_AND_CHAIN, &params).await?
         } else {
-            on.run(&CHANGE, &params).await?
+            pool.query(&CHANGE, &columns.params()).await?
         };
         self.verdicts(&rows, with_chains)
     }
 
-    fn verdicts(&self, rows: &[Row], with_chains: bool) -> Result<Option<Vec<Verdict>>> {
+    /// What [`CHANGE`] answered.
+    pub(super) fn verdicts(&self, rows: &[Row], with_chains: bool) -> Result<Option<Vec<Verdict>>> {
         let first = rows.first().ok_or_else(|| unexpected("answer"))?;
         if !get::<bool>(first, 0)? {
             return Ok(None);
         }
         let mut verdicts: Vec<Option<Verdict>> = self.changes.iter().map(|_| None).collect();
         for row in rows {
-            let index = usize::try_from(get::<i64>(row, 1)? - 1).ok();
-            let index = index.filter(|&index| index < verdicts.len());
-            let index = index.ok_or_else(|| unexpected("answer"))?;
+            let index = place(row, 1, verdicts.len())?;
             let verdict = verdict(row, self.changes[index].change.unit, with_chains)?;
             // Claims have skipped it meanwhile, even if it is as it was.
             self.lower(row, 8, Some(self.known.id))?;
@@ -413,6 +375,18 @@ impl<'a> Change<'a> {
     }
 }
 
+/// A place among `count`, which the database counts from 1.
+pub(super) fn place(row: &Row, column: usize, count: usize) -> Result<usize> {
+    let place = usize::try_from(get::<i64>(row, column)? - 1).ok();
+    let place = place.filter(|&place| place < count);
+    place.ok_or_else(|| unexpected("answer"))
+}
+
+/// What the last step of a pipeline gave.
+fn last(answers: &[Vec<Row>]) -> &[Row] {
+    answers.last().map_or(&[], |rows| &rows[..])
+}
+
 fn verdict(row: &Row, unit: UnitId, with_chains: bool) -> Result<Verdict> {
     Ok(match get::<i32>(row, 2)? {
         0 => {
@@ -436,41 +410,6 @@ fn verdict(row: &Row, unit: UnitId, with_chains: bool) -> Result<Verdict> {
         3 => Verdict::Refused(Conflict::Full),
         _ => Verdict::NeedsRoom,
     })
-}
-
-const START: i16 = 2;
-
-/// An effect as the statement has it: its kind, the status an attempt starts with, and
-/// when the unit's lease or delay ends.
-fn encode(effect: &Effect, now: Timestamp) -> (i16, Option<i16>, Option<Timestamp>) {
-    let delayed = |delay: std::time::Duration| (!delay.is_zero()).then(|| now.after(delay));
-    match *effect {
-        Effect::Prepare { delay } => (1, None, delayed(delay)),
-        Effect::Start(Outcome::Pending(lease)) => (START, Some(3), Some(now.after(lease))),
-        Effect::Start(Outcome::Finished) => (START, Some(4), Some(now)),
-        Effect::Start(Outcome::Failed) => (START, Some(5), Some(now)),
-        Effect::Renew { lease } => (3, None, lease.map(|lease| now.after(lease))),
-        Effect::Clear { delay } => (4, None, delayed(delay)),
-        Effect::Finish => (5, None, None),
-        Effect::Fail => (6, None, None),
-    }
-}
-
-/// An effect that the table does not allow would break what the unit promises.
-fn check(change: &UnitChange) {
-    let is_allowed = match change.effect {
-        Effect::Prepare { .. } | Effect::Start(_) => change.phase == Phase::Idle,
-        Effect::Renew { .. } | Effect::Fail => change.phase == Phase::Open,
-        Effect::Clear { .. } => change.phase != Phase::Idle,
-        Effect::Finish => matches!(change.phase, Phase::Open | Phase::Failed),
-    };
-    let (effect, phase) = (&change.effect, change.phase);
-    assert!(is_allowed, "{effect:?} of a unit that is {phase:?}");
-}
-
-/// What became of each of the changes of one statement.
-fn certain(verdicts: Option<Vec<Verdict>>) -> Option<Vec<Result<Verdict>>> {
-    verdicts.map(|verdicts| verdicts.into_iter().map(Ok).collect())
 }
 
 /// The changes from the first on whose units are all different, as many as one

@@ -1,5 +1,5 @@
-//! What nobody can see any more and what counts are made of: workers and locks whose time
-//! is over, the units of deleted specs, rows of differences.
+//! What nobody can see any more and what counts are made of: workers, locks and receipts
+//! whose time is over, the units of deleted specs, rows of differences.
 //!
 //! Each step is one statement over a bounded number of rows that skips what others have
 //! locked, so it waits for nobody and nobody waits for it long; several daemons may do
@@ -23,7 +23,7 @@ use crate::{
 /// No panic can leave what is behind the lock half changed.
 const HELD: &str = "no panic while this is locked";
 
-/// `$1` now, `$2` most of each kind. Workers and locks whose time is over.
+/// `$1` now, `$2` most of each kind. Workers, locks and receipts whose time is over.
 static FORGET: Statement = Statement::repeatable(
     "forget",
     "with workers as (
@@ -36,8 +36,14 @@ static FORGET: Statement = Statement::repeatable(
             select ctid from lock where deadline < $1 order by deadline limit $2
             for update skip locked
         )) returning 1
+    ), receipts as (
+        delete from receipt where ctid = any (array(
+            select ctid from receipt where until < $1 order by until limit $2
+            for update skip locked
+        )) returning 1
     )
-    select (select count(*) from workers), (select count(*) from locks)",
+    select greatest((select count(*) from workers), (select count(*) from locks),
+        (select count(*) from receipts))",
 );
 
 /// `$1` most rows, `$2` shelf and `$3` key to go on from, `$4` whether nothing was skipped
@@ -75,7 +81,7 @@ struct Cleared {
 }
 
 impl Store {
-    /// Removes some workers and locks whose time is over; whether there may be more.
+    /// Removes some workers, locks and receipts whose time is over; whether there may be more.
     pub(super) async fn forget_some(&self, now: Timestamp, rows_max: usize) -> Result<bool> {
         let rows_max = row::bounded(rows_max);
         let rows = self
@@ -83,7 +89,7 @@ impl Store {
             .query(&FORGET, &[&now.as_micros(), &rows_max])
             .await?;
         let row = rows.first().ok_or_else(|| unexpected("answer"))?;
-        Ok(get::<i64>(row, 0)? >= rows_max || get::<i64>(row, 1)? >= rows_max)
+        Ok(get::<i64>(row, 0)? >= rows_max)
     }
 
     /// Removes some units of specs that were deleted; whether there are more, and nobody

@@ -201,6 +201,11 @@ impl Failure {
         self.passing && (self.effect == Effect::None || repeat == Repeat::Safe)
     }
 
+    /// Whether the sender finds out what became of the statement.
+    pub(super) fn is_to_resolve(&self, repeat: Repeat) -> bool {
+        self.passing && self.effect == Effect::Unknown && repeat == Repeat::Resolve
+    }
+
     /// What the caller is told.
     pub(super) fn into_error(self, repeat: Repeat) -> Error {
         if let Some(kind) = self.gone {
@@ -270,6 +275,16 @@ pub(super) fn is_about_the_call(error: &Error) -> bool {
     }
 }
 
+/// Whether the call was sent, and nobody knows what became of it.
+pub(super) fn is_in_doubt(error: &Error) -> bool {
+    match error {
+        Error::Gone(_) => false,
+        Error::Unavailable { retryable, source } => {
+            !retryable && matches!(source.downcast_ref(), Some(Cause::Lost { .. }))
+        }
+    }
+}
+
 /// The same error, for each of several callers.
 pub(super) fn shared(error: Error) -> impl Fn() -> Error {
     let parts: Result<(bool, Arc<dyn StdError + Send + Sync>), Kind> = match error {
@@ -326,6 +341,10 @@ mod tests {
         let (unsent, lost) = (failure(Effect::None, true), failure(Effect::Unknown, true));
         assert!(unsent.may_repeat(Repeat::Never) && unsent.may_repeat(Repeat::Safe));
         assert!(!lost.may_repeat(Repeat::Never) && lost.may_repeat(Repeat::Safe));
+        assert!(unsent.may_repeat(Repeat::Resolve) && !lost.may_repeat(Repeat::Resolve));
+        assert!(!unsent.is_to_resolve(Repeat::Resolve) && lost.is_to_resolve(Repeat::Resolve));
+        assert!(is_in_doubt(&lost.into_error(Repeat::Resolve)));
+        assert!(!is_in_doubt(&unsent.into_error(Repeat::Resolve)));
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! A connection in use, and what is done on it.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex},
-};
+use std::{future::Future, sync::Arc};
 
 use deadpool_postgres::Object;
 use tokio::time::timeout;
@@ -14,13 +11,7 @@ use super::{
     pool::{Params, Pool},
     statement::Statement,
 };
-use crate::{
-    backend::{Error, Result},
-    limits::STATEMENT_ANSWER_MAX,
-};
-
-/// No panic can leave what is behind the lock half changed.
-const HELD: &str = "nothing panics while this is locked";
+use crate::limits::STATEMENT_ANSWER_MAX;
 
 /// Parameters with their types, for statements that are not prepared.
 type Typed<'a> = Vec<(&'a (dyn tokio_postgres::types::ToSql + Sync), Type)>;
@@ -67,26 +58,6 @@ impl<'p> Lease<'p> {
         outcome
     }
 
-    /// Begins a transaction.
-    pub(super) async fn begin(mut self, name: &'static str) -> Result<Transaction<'p>, Failure> {
-        self.close = true;
-        let begun = self.simple(name, "begin").await;
-        begun.map_err(before_commit)?;
-        Ok(Transaction {
-            lease: self,
-            name,
-            failure: Mutex::new(None),
-        })
-    }
-
-    async fn simple(&self, name: &'static str, sql: &str) -> Result<(), Failure> {
-        answered(name, async {
-            let done = self.connection().batch_execute(sql).await;
-            done.map_err(|error| Failure::of(name, error))
-        })
-        .await
-    }
-
     pub(super) fn connection(&self) -> &Object {
         let connection = self.connection.as_ref();
         connection.expect("it is taken only when this is dropped")
@@ -101,92 +72,6 @@ impl<'p> Lease<'p> {
             }
             Err(failure) => failure.broken || failure.effect == Effect::Unknown,
         };
-    }
-}
-
-/// A transaction that is open. Rolled back if it is dropped before its end.
-pub(super) struct Transaction<'p> {
-    lease: Lease<'p>,
-    name: &'static str,
-    /// What went wrong first. Whatever becomes of the rest, it is rolled back.
-    failure: Mutex<Option<Failure>>,
-}
-
-impl Transaction<'_> {
-    /// Runs one statement. Several that are polled together are sent together, in the
-    /// order of their first poll.
-    ///
-    /// # Errors
-    /// For whoever does the work to pass on; the transaction is lost, and the caller of
-    /// [`Pool::transaction`] is told why.
-    pub(super) async fn query(
-        &self,
-        statement: &'static Statement,
-        params: Params<'_>,
-    ) -> Result<Vec<Row>> {
-        let connection = self.lease.connection();
-        match run(self.lease.pool, connection, statement, params).await {
-            Ok(rows) => Ok(rows),
-            Err(failure) => {
-                let mut first = self.failure.lock().expect(HELD);
-                first.get_or_insert(failure);
-                Err(Error::Unavailable {
-                    retryable: true,
-                    source: "the transaction is rolled back".into(),
-                })
-            }
-        }
-    }
-
-    /// Ends the transaction: commits it if the work gave `Ok` and no statement failed. The
-    /// work's own error is the inner one.
-    pub(super) async fn end<T>(mut self, answer: Result<T>) -> Result<Result<T>, Failure> {
-        let failure = self.failure.lock().expect(HELD).take();
-        let outcome = match (failure, answer) {
-            (Some(failure), _) => {
-                let mut failure = before_commit(failure);
-                failure.broken |= self.lease.simple(self.name, "rollback").await.is_err();
-                Err(failure)
-            }
-            (None, Ok(answer)) => {
-                let committed = self.lease.simple(self.name, "commit").await;
-                committed.map(|()| Ok(answer))
-            }
-            (None, Err(error)) => {
-                let undone = self.lease.simple(self.name, "rollback").await;
-                undone.map(|()| Err(error)).map_err(before_commit)
-            }
-        };
-        self.lease.ended(&outcome);
-        outcome
-    }
-}
-
-/// Where a statement runs: on its own, or in a transaction.
-pub(super) trait Run: Sync {
-    /// [`Pool::query`] or [`Transaction::query`].
-    fn run(
-        &self,
-        statement: &'static Statement,
-        params: Params<'_>,
-    ) -> impl Future<Output = Result<Vec<Row>>> + Send;
-}
-
-impl Run for Pool {
-    async fn run(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
-        self.query(statement, params).await
-    }
-}
-
-impl Run for Arc<Pool> {
-    async fn run(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
-        self.query(statement, params).await
-    }
-}
-
-impl Run for Transaction<'_> {
-    async fn run(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
-        self.query(statement, params).await
     }
 }
 

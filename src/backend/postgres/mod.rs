@@ -14,6 +14,7 @@
 //! | `pool.rs`, `lease.rs` | connections, shared; statements on them, tried again where that is safe |
 //! | `pipeline.rs` | a transaction in one round trip |
 //! | `statement.rs` | a statement's text and name, and whether it may run twice |
+//! | `doubt.rs`, `receipt.rs` | what became of a call whose answer was lost |
 //! | `batch.rs` | many calls, few statements |
 //! | `error.rs` | what a failure means |
 //! | `schema.rs` | the tables' versions |
@@ -31,10 +32,12 @@ mod board;
 mod calls;
 mod chain;
 mod change;
+mod change_columns;
 mod claim;
 mod clear;
 mod connector;
 mod dbclock;
+mod doubt;
 mod error;
 mod floors;
 mod lease;
@@ -43,6 +46,7 @@ mod locks;
 mod pipeline;
 mod pool;
 mod put;
+mod receipt;
 mod remove;
 mod row;
 mod schema;
@@ -76,6 +80,7 @@ use self::{
     floors::Floors,
     listen::Exchange,
     pool::Pool,
+    receipt::Receipts,
     schema::MIGRATIONS,
     snapshots::Watch,
     specs::Directory,
@@ -177,6 +182,7 @@ impl fmt::Debug for Postgres {
 #[derive(Debug)]
 struct Store {
     pool: Arc<Pool>,
+    receipts: Receipts,
     retention: Retention,
     directory: Directory,
     boards: Arc<Boards>,
@@ -232,6 +238,7 @@ impl Postgres {
             options.random.clone().fork(),
         ));
         let store = Arc::new(Store {
+            receipts: Receipts::new(&pool).await?,
             pool,
             retention: options.retention,
             directory: Directory::default(),

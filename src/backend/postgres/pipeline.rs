@@ -26,8 +26,8 @@ type Step<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, tokio_postgres::Err
 impl Pool {
     /// Runs statements in one transaction and one round trip, and gives the rows of each.
     /// They are sent together, so none can depend in the daemon on what an earlier one
-    /// gave. Tries again what is safe to try again; what may be repeated after the
-    /// connection was lost is what all of them may.
+    /// gave. Tries again what is safe to try again; they may be repeated after the
+    /// connection was lost if each of them may.
     ///
     /// # Errors
     /// As [`query`](Pool::query), of the first statement that failed; then none of them
@@ -37,11 +37,8 @@ impl Pool {
         name: &'static str,
         steps: &[(&'static Statement, Params<'_>)],
     ) -> Result<Vec<Vec<Row>>> {
-        let is_safe = |step: &(&Statement, _)| step.0.repeat == Repeat::Safe;
-        let repeat = match steps.iter().all(is_safe) {
-            true => Repeat::Safe,
-            false => Repeat::Never,
-        };
+        let repeat = steps.iter().map(|(statement, _)| statement.repeat).max();
+        let repeat = repeat.unwrap_or(Repeat::Safe);
         let _begun = self.in_progress.begin();
         let mut attempts = Attempts::new(self, name, repeat);
         let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX)); // reason: bounds the wait

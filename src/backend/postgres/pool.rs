@@ -41,7 +41,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     connector::Connector,
     error::{Cause, Failure},
-    lease::{Lease, Transaction},
+    lease::Lease,
     statement::{Repeat, Statement, Statements},
 };
 use crate::{
@@ -54,9 +54,6 @@ const HELD: &str = "nothing panics while this is locked";
 
 /// The parameters of a statement.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-/// What is done in a transaction.
-pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Connections to one database, which are made when they are needed.
 #[derive(Debug)]
@@ -175,43 +172,6 @@ impl Pool {
         }
     }
 
-    /// Runs `work` in one transaction on one connection, and commits if it gives `Ok`.
-    /// `work` is run again from its beginning if the transaction was rolled back for a
-    /// reason that may pass; if it is not known whether it was, `repeat` decides.
-    ///
-    /// # Errors
-    /// Those of `work`; those of [`query`](Pool::query) for beginning and committing.
-    pub(super) async fn transaction<'p, T, F>(
-        &'p self,
-        name: &'static str,
-        repeat: Repeat,
-        work: F,
-    ) -> Result<T>
-    where
-        F: for<'a> Fn(&'a Transaction<'p>) -> Work<'a, T> + Send + Sync,
-    {
-        let _begun = self.in_progress.begin();
-        let mut attempts = Attempts::new(self, name, repeat);
-        let mut give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX)); // reason: bounds the wait
-        loop {
-            let begun = match self.lease(give_up.as_mut()).await {
-                Ok(lease) => lease.begin(name).await,
-                Err(failure) => Err(failure),
-            };
-            let outcome = match begun {
-                Ok(transaction) => {
-                    let answer = work(&transaction).await;
-                    transaction.end(answer).await
-                }
-                Err(failure) => Err(failure),
-            };
-            match outcome {
-                Ok(answer) => return answer,
-                Err(failure) => attempts.failed(failure, give_up.as_mut()).await?,
-            }
-        }
-    }
-
     /// A connection, if one can be had before `give_up`.
     pub(super) async fn lease(&self, give_up: Pin<&mut Sleep>) -> Result<Lease<'_>, Failure> {
         let connection = tokio::select! {
@@ -305,7 +265,9 @@ impl<'p> Attempts<'p> {
         }
         let cause = &failure.cause as &dyn std::error::Error;
         match (&failure.gone, failure.retryable) {
-            (None, false) => error!(statement, cause, "statement failed"),
+            (None, false) if !failure.is_to_resolve(self.repeat) => {
+                error!(statement, cause, "statement failed");
+            }
             _ => debug!(statement, cause, "statement failed"),
         }
         Err(failure.into_error(self.repeat))

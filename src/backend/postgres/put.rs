@@ -8,7 +8,6 @@ use super::{
     Store,
     chain::{earliest, not_before},
     floors::Position,
-    lease::Run,
     pool::{Params, Pool},
     row::{self, get, unexpected},
     statement::Statement,
@@ -121,23 +120,15 @@ impl<'a> PutStatement<'a> {
 
     /// Adds them, so many in a statement, all or none, and in one round trip.
     async fn run_all(&self, pool: &Pool) -> Result<()> {
-        if self.entries.len() <= PUT_BATCH_MAX {
-            return self.run(pool).await;
-        }
         let parts: Vec<Columns<'_>> = self.parts().map(|part| self.columns(part)).collect();
         let params: Vec<[&(dyn ToSql + Sync); 8]> = parts.iter().map(Columns::params).collect();
         let steps = params.iter().map(|params| (&PUT, &params[..]));
         let steps: Vec<(&'static Statement, Params<'_>)> = steps.collect();
+        if let [(put, params)] = steps[..] {
+            return check(&pool.query(put, params).await?);
+        }
         let answers = pool.pipeline("put_many", &steps).await?;
         answers.iter().try_for_each(|rows| check(rows))
-    }
-
-    /// The same, one statement after the other.
-    pub(super) async fn run(&self, on: &impl Run) -> Result<()> {
-        for part in self.parts() {
-            check(&on.run(&PUT, &self.columns(part).params()).await?)?;
-        }
-        Ok(())
     }
 
     /// What one statement adds each. No entries are one part: the spec must exist all the

@@ -26,7 +26,7 @@ use crate::{
 
 /// `$1` spec, `$2` its version, `$3` now; for each change `$4` unit, `$5` attempt, `$6`
 /// status, `$7` data.
-static SETTLE: Statement = Statement::repeatable("settle", include_str!("sql/settle.sql"));
+static SETTLE: Statement = Statement::resolved("settle", include_str!("sql/settle.sql"));
 
 /// Whether these may be made without looking first. For a single one that is not worth a
 /// round trip, should it turn out to be different.

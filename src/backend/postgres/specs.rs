@@ -93,8 +93,9 @@ static SPECS: Statement = Statement::repeatable(
     ),
 );
 
-/// `$1` namespace, `$2` name, `$3` definition, `$4`.. options in the order of the columns.
-static PUT_SPEC: Statement = Statement::repeatable(
+/// `$1` namespace, `$2` name, `$3` definition, `$4`.. options in the order of the columns. Not
+/// repeatable: someone may have paused the spec in between.
+static PUT_SPEC: Statement = Statement::once(
     "put_spec",
     "insert into spec (namespace_id, name, definition, paused, priority, weight, continuous,
         can_be_continuous, interval_seconds, interval_nanoseconds, max_running, max_getwork,
@@ -108,8 +109,9 @@ static PUT_SPEC: Statement = Statement::repeatable(
      returning id",
 );
 
-/// `$1` spec, `$2`.. changes, null where the option stays.
-static CHANGE_SPEC: Statement = Statement::repeatable(
+/// `$1` spec, `$2`.. changes, null where the option stays. Not repeatable: it could undo what
+/// someone has changed in between, and was told so.
+static CHANGE_SPEC: Statement = Statement::once(
     "change_spec",
     "with changed as (
         update spec set version = version + 1, paused = coalesce($2, paused),

@@ -16,12 +16,14 @@ pub(super) struct Statement {
 }
 
 /// What may be done when a connection is lost and nobody knows whether the statement
-/// was carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// was carried out. Of several statements in one transaction the last of these counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Repeat {
-    /// It is run again: reading, or conditional on a state that its first run ended, or
-    /// doing the same as if it had run once.
+    /// It is run again: reading, or doing the same as if it had run once, whatever others
+    /// have done in between, and giving the same answer.
     Safe,
+    /// Who sent it looks what became of it, and sends it again if nothing did.
+    Resolve,
     /// The caller is told that it may or may not have happened.
     Never,
 }
@@ -31,6 +33,13 @@ impl Statement {
     /// ([`Repeat::Safe`]).
     pub(super) const fn repeatable(name: &'static str, sql: &'static str) -> Statement {
         let repeat = Repeat::Safe;
+        Statement { name, sql, repeat }
+    }
+
+    /// A statement whose sender can find out whether it was carried out
+    /// ([`Repeat::Resolve`]).
+    pub(super) const fn resolved(name: &'static str, sql: &'static str) -> Statement {
+        let repeat = Repeat::Resolve;
         Statement { name, sql, repeat }
     }
 

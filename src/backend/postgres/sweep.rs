@@ -23,7 +23,9 @@ use tokio_postgres::Row;
 use super::{
     Store,
     archive::{OVER, Step},
+    error::is_in_doubt,
     floors::Position,
+    pool::Params,
     row::{self, get, unexpected},
     specs::Known,
     statement::Statement,
@@ -37,9 +39,9 @@ use crate::{
 
 const HELD: &str = "no panic while counts are locked";
 
-/// `$1` spec, `$2` now, `$3` most of each kind, `$4` when it ended at the earliest.
-pub(super) static EXPIRE: Statement =
-    Statement::repeatable("expire", include_str!("sql/expire.sql"));
+/// `$1` spec, `$2` now, `$3` most of each kind, `$4` when it ended at the earliest. A second
+/// run does not find what the first one has written down.
+pub(super) static EXPIRE: Statement = Statement::resolved("expire", include_str!("sql/expire.sql"));
 
 /// `$1` now, `$2` counts worth folding, `$3` most finished or failed units, or null, `$4`
 /// since when and `$5` until when those ended that are too old; `$5` may be null.
@@ -258,15 +260,25 @@ impl Store {
         max: usize,
         due_after: i64,
     ) -> Result<Expired> {
-        let (id, now, max) = (row::signed(spec.get()), now.as_micros(), row::bounded(max));
-        let rows = self
-            .pool
-            .query(&EXPIRE, &[&id, &now, &max, &due_after])
-            .await;
-        if rows.is_err() {
-            self.floors.reset(spec);
-        }
-        let expired = Expired::read(&rows?)?;
+        let (id, now, most) = (row::signed(spec.get()), now.as_micros(), row::bounded(max));
+        let params: Params<'_> = &[&id, &now, &most, &due_after];
+        let rows = self.pool.query(&EXPIRE, params).await;
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.floors.reset(spec);
+                return match is_in_doubt(&error) {
+                    // There may have been as many, and there may be more.
+                    true => Ok(Expired {
+                        moved: max,
+                        available: max,
+                        first: None,
+                    }),
+                    false => Err(error),
+                };
+            }
+        };
+        let expired = Expired::read(&rows)?;
         if let Some(first) = &expired.first {
             self.floors.lower(spec, first);
         }

@@ -164,6 +164,22 @@ create table lock (
 );
 create index lock_deadline on lock (deadline);
 
+-- What calls did that would do something else if they were made twice, for as long as
+-- their daemon may repeat them because it has lost the answer.
+create sequence daemon_id;
+
+create table receipt (
+    daemon bigint not null,
+    call   bigint not null,         -- of those of the daemon
+    until  bigint not null,
+    taken  bigint[] not null,       -- which of the paths were locked, counted from 1
+    primary key (daemon, call)
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+create index receipt_until on receipt (until);
+
 -- Undoes the statement that finds, after it has begun, that its snapshot is too old for
 -- what it does. Whoever sent it sends it again.
 create function again() returns boolean language plpgsql as $$

@@ -1,6 +1,7 @@
 select g.is_outlived, g.is_buried, s.*
 from (
     select exists (select from worker where expires < $1) or exists (select from lock where deadline < $1)
+            or exists (select from receipt where until < $1)
             as is_outlived,
         exists (select from buried_shelf) as is_buried
 ) g left join (

@@ -3,16 +3,20 @@
 use std::{pin::pin, sync::Arc};
 
 use tokio::task::JoinSet;
+use tokio_postgres::types::ToSql;
 
 use super::{
     super::{
-        pool::Pool,
+        pool::{Params, Pool},
         session,
-        statement::{Repeat, Statement, Statements},
+        statement::{Statement, Statements},
     },
     pool, support,
 };
-use crate::backend::{Error, Kind, Result};
+use crate::{
+    backend::{Error, Kind, Result},
+    limits::DATABASE_WAIT_MAX,
+};
 
 const PID: Statement = Statement::repeatable("pid", "select pg_backend_pid()");
 const ADD: Statement = Statement::once("add", "insert into item (name) values ($1) returning id");
@@ -114,27 +118,24 @@ async fn statements_work_prepared_and_not() {
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_busy_after_a_bounded_time() {
     let (_schema, pool) = world(1).await;
-    let inner = &pool;
-    let held = pool.transaction("hold", Repeat::Never, |_| {
-        Box::pin(async move {
-            tokio::time::pause();
-            let late = inner.query(&PID, &[]).await;
-            tokio::time::resume();
-            let Err(Error::Unavailable {
-                retryable: true,
-                source,
-            }) = late
-            else {
-                panic!("{late:?}");
-            };
-            assert_eq!(
-                source.to_string(),
-                "no connection to the database was free in time"
-            );
-            Ok(())
-        })
-    });
-    held.await.unwrap();
+    let held = pool
+        .lease(pin!(tokio::time::sleep(DATABASE_WAIT_MAX)))
+        .await; // reason: bounds it
+    tokio::time::pause();
+    let late = pool.query(&PID, &[]).await;
+    tokio::time::resume();
+    let Err(Error::Unavailable {
+        retryable: true,
+        source,
+    }) = late
+    else {
+        panic!("{late:?}");
+    };
+    assert_eq!(
+        source.to_string(),
+        "no connection to the database was free in time"
+    );
+    drop(held);
     pid(&pool).await;
 }
 
@@ -180,28 +181,31 @@ async fn a_statement_that_may_run_twice_is_repeated_when_its_connection_is_lost(
 }
 
 #[tokio::test]
-async fn a_transaction_that_lost_its_connection_before_the_commit_is_repeated() {
+async fn a_pipeline_is_repeated_only_if_each_of_its_statements_may_be() {
     let (schema, pool) = world(2).await;
-    let call = tokio::spawn({
-        let pool = pool.clone();
-        async move {
-            let work = pool.transaction("work", Repeat::Never, |transaction| {
-                Box::pin(async move {
-                    transaction.query(&ADD, &[&"a"]).await?;
-                    transaction.query(&WAIT_AND_PUT, &[&"b"]).await
-                })
-            });
-            work.await
-        }
-    });
-    terminate_sleeper(&schema).await;
-    call.await.unwrap().unwrap();
-    assert_eq!(count(&pool).await, 2, "the first round was rolled back");
+    for (first, expected) in [(&ADD, 0), (&PID, 1)] {
+        let call = tokio::spawn({
+            let pool = pool.clone();
+            async move {
+                let name: &[&(dyn ToSql + Sync)] = &[&"a"];
+                let params = if first.name == PID.name { &[] } else { name };
+                let steps = [(first, params), (&WAIT_AND_PUT, &[&"b"])];
+                pool.pipeline("work", &steps).await
+            }
+        });
+        terminate_sleeper(&schema).await;
+        let outcome = call.await.unwrap();
+        assert_eq!(outcome.is_ok(), expected > 0, "{outcome:?}");
+        assert_eq!(count(&pool).await, expected);
+        const AGAIN: Statement = Statement::once("again", "alter sequence rounds restart");
+        pool.query(&AGAIN, &[]).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn deadlocks_and_conflicts_are_tried_again() {
     const TAKE: Statement = Statement::once("take", "update item set name = name where name = $1");
+    const NAP: Statement = Statement::repeatable("nap", "select pg_sleep(0.01)");
     let (_schema, pool) = world(4).await;
     for name in ["a", "b"] {
         pool.query(&ADD, &[&name]).await.unwrap();
@@ -214,14 +218,9 @@ async fn deadlocks_and_conflicts_are_tried_again() {
                 0 => ("a", "b"),
                 _ => ("b", "a"),
             };
-            let swap = pool.transaction("swap", Repeat::Never, |transaction| {
-                Box::pin(async move {
-                    transaction.query(&TAKE, &[&first]).await?;
-                    transaction.query(&PID, &[]).await?;
-                    transaction.query(&TAKE, &[&second]).await
-                })
-            });
-            swap.await
+            let (first, second): (Params<'_>, Params<'_>) = (&[&first], &[&second]);
+            let steps: [_; 3] = [(&TAKE, first), (&NAP, &[]), (&TAKE, second)];
+            pool.pipeline("swap", &steps).await
         });
     }
     while let Some(call) = calls.join_next().await {
@@ -233,12 +232,7 @@ async fn deadlocks_and_conflicts_are_tried_again() {
 async fn a_call_that_is_dropped_leaves_no_transaction_for_the_next() {
     let (schema, pool) = world(1).await;
     {
-        let held = pool.transaction("dropped", Repeat::Never, |transaction| {
-            Box::pin(async move {
-                transaction.query(&ADD, &[&"a"]).await?;
-                transaction.query(&SLOW, &[]).await
-            })
-        });
+        let held = pool.pipeline("dropped", &[(&ADD, &[&"a"]), (&SLOW, &[])]);
         let mut held = pin!(held);
         // The second statement of the transaction is on its way when it is dropped.
         let sleeping = async {
@@ -257,29 +251,6 @@ async fn a_call_that_is_dropped_leaves_no_transaction_for_the_next() {
     terminate_sleeper(&schema).await; // the database has not noticed yet
     assert!(!rows[0].get::<_, bool>(0));
     assert_eq!(count(&pool).await, 0, "rolled back");
-}
-
-#[tokio::test]
-async fn a_transaction_whose_work_fails_is_rolled_back_and_its_connection_kept() {
-    let (_schema, pool) = world(1).await;
-    let before = pid(&pool).await;
-    let outcome = pool.transaction("work", Repeat::Never, |transaction| {
-        Box::pin(async move {
-            transaction.query(&ADD, &[&"a"]).await?;
-            Err::<(), _>(Error::Gone(Kind::Spec))
-        })
-    });
-    assert!(matches!(outcome.await, Err(Error::Gone(Kind::Spec))));
-    // An error that the work does not pass on counts all the same.
-    let outcome = pool.transaction("work", Repeat::Never, |transaction| {
-        Box::pin(async move {
-            transaction.query(&ADD, &[&"b"]).await?;
-            let _ = transaction.query(&ADD, &[&"b"]).await;
-            Ok(())
-        })
-    });
-    assert!(!retryable(outcome.await));
-    assert_eq!((count(&pool).await, pid(&pool).await), (0, before));
 }
 
 #[tokio::test]
@@ -342,10 +313,9 @@ async fn calls_can_be_made_from_tasks() {
     let name = String::from("a");
     let call = tokio::spawn(async move {
         let borrowed = name.as_str();
-        let work = pool.transaction("work", Repeat::Never, |transaction| {
-            Box::pin(async move { transaction.query(&ADD, &[&borrowed]).await })
-        });
-        work.await.map(|rows| rows.len())
+        let params: Params<'_> = &[&borrowed];
+        let work = pool.pipeline("work", &[(&ADD, params)]).await;
+        work.map(|rows| rows.len())
     });
     assert_eq!(call.await.unwrap().unwrap(), 1);
 }
