@@ -118,9 +118,8 @@ async fn statements_work_prepared_and_not() {
 #[tokio::test]
 async fn a_pool_without_a_free_connection_is_busy_after_a_bounded_time() {
     let (_schema, pool) = world(1).await;
-    let held = pool
-        .lease(pin!(tokio::time::sleep(DATABASE_WAIT_MAX)))
-        .await; // reason: bounds it
+    let give_up = pin!(tokio::time::sleep(DATABASE_WAIT_MAX)); // reason: bounds the wait
+    let held = pool.lease(give_up).await;
     tokio::time::pause();
     let late = pool.query(&PID, &[]).await;
     tokio::time::resume();
