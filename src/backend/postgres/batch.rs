@@ -8,7 +8,8 @@
 //! # Invariants
 //!
 //! * In one lane, one batch runs at a time, and calls are taken in the order in which they
-//!   came. Lanes do not wait for each other; a lane without calls costs nothing.
+//!   came. Before the first, whoever is ready to call gets a turn, but no time passes.
+//!   Lanes do not wait for each other; a lane without calls costs nothing.
 //! * A batch runs in a task of its own. Callers that hang up do not disturb it, and it
 //!   cannot be cut off in the middle.
 //! * One call never fails another. If the database refuses a batch, its calls are made
@@ -148,6 +149,9 @@ impl<B: Batch> Shared<B> {
             shared: &self,
             lane: Some(&lane),
         };
+        // Those who are about to call, because one batch of another kind has answered them
+        // all, call first: or else one of them goes alone, and the others wait for that.
+        tokio::task::yield_now().await;
         while let Some((calls, callers)) = worker.next_batch() {
             let answers = self.answers(&lane, calls).await;
             assert_eq!(answers.len(), callers.len(), "one answer for each call");
@@ -326,7 +330,8 @@ mod tests {
                 let made = async move { (call, batcher.call(lane, call).await) };
                 self.calls.spawn(made);
                 yield_now().await; // it has queued
-                yield_now().await; // the lane's task has begun
+                yield_now().await; // the lane's task waits for others
+                yield_now().await; // it has begun
             }
         }
 
