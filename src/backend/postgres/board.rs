@@ -44,11 +44,11 @@ static BOARD: Statement = Statement::repeatable(
         "select ",
         known_columns!(),
         ", s.next_continuous, t.pending, ",
-        "exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1
-                and u.priority = f.priority and u.key >= f.key)
-            or exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1
-                and u.priority < f.priority)
-            or exists (select from unit u where u.shelf_id = s.shelf_id and u.status = 1),
+        "(select true from unit u where u.shelf_id = s.shelf_id and u.status = 1
+                and (-u.priority, u.key) >= (-f.priority, f.key)
+                order by -u.priority, u.key limit 1) is not null
+            or (select true from unit u where u.shelf_id = s.shelf_id and u.status = 1
+                order by -u.priority, u.key limit 1) is not null,
             (select due from unit u where u.shelf_id = s.shelf_id and u.status = 3
                 and u.due > coalesce(f.due, -9223372036854775808) and u.due <= $3 order by due limit 1),
             (select due from unit u where u.shelf_id = s.shelf_id and u.status = 2

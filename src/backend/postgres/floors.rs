@@ -43,7 +43,7 @@ static FIRST: Statement = Statement::repeatable(
     "first",
     "select priority, key from unit
      where shelf_id = (select shelf_id from spec where id = $1) and status = 1
-     order by priority desc, key limit 1",
+     order by -priority, key limit 1",
 );
 
 /// A unit's place in its spec's queue.

@@ -85,7 +85,10 @@ create table unit (
     autovacuum_analyze_scale_factor = 0.1, autovacuum_analyze_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0
 );
-create index unit_ready  on unit (shelf_id, priority desc, key) where status = 1;
+-- The queue, in the order in which units are handed out. So that a claim can begin anywhere
+-- in it with one comparison of rows, both columns ascend. Those who look at it order by the
+-- same, or the planner may walk another index past everything that is not available.
+create index unit_ready  on unit (shelf_id, (-priority), key) where status = 1;
 create index unit_due    on unit (shelf_id, status, due) where status in (2, 3);
 create index unit_page   on unit (shelf_id, status, key) where status in (1, 2, 4, 5);
 create index unit_ended  on unit (shelf_id, status, ends) where status in (4, 5);

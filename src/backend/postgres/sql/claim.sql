@@ -17,38 +17,28 @@ with source as materialized (
             ) live
         )))
     end as room
-), at_floor as materialized (
+), from_floor as materialized (
     select id, key, priority, tries, attempt_id, worker, started, ends, attempt_data,
         octet_length(data)::bigint as bytes
     from unit
     where shelf_id = (select shelf_id from source) and status = 1
-        and priority = $13::double precision and key >= $14::bytea
-    order by key
+        and (-priority, key) >= (-coalesce($13::double precision, 'Infinity'), coalesce($14::bytea, ''))
+    order by -priority, key
     limit (select room from room)
-    for update skip locked
-), after_floor as materialized (
-    select id, key, priority, tries, attempt_id, worker, started, ends, attempt_data,
-        octet_length(data)::bigint as bytes
-    from unit
-    where shelf_id = (select shelf_id from source) and status = 1
-        and priority < coalesce($13::double precision, 'NaN')
-    order by priority desc, key
-    limit (select room from room) - (select count(*) from at_floor)
     for update skip locked
 ), before_floor as materialized (
     select id, key, priority, tries, attempt_id, worker, started, ends, attempt_data,
         octet_length(data)::bigint as bytes
     from unit
     where shelf_id = (select shelf_id from source) and status = 1
-    order by priority desc, key
+    order by -priority, key
     limit case
-        when $13::double precision is null or exists (select from at_floor)
-            or exists (select from after_floor) then 0
+        when $13::double precision is null or exists (select from from_floor) then 0
         else (select room from room)
     end
     for update skip locked
 ), picked as materialized (
-    select * from at_floor union all select * from after_floor union all select * from before_floor
+    select * from from_floor union all select * from before_floor
 ), numbered as (
     select picked.*, row_number() over (order by priority desc, key) as place
     from picked
