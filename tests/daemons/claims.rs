@@ -53,6 +53,34 @@ async fn each_unit_is_handed_out_once_and_finished_once() {
     assert_eq!(counts.finished + counts.pending, 600);
 }
 
+/// Claims that share a statement expect units that nobody has attempted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn attempts_that_are_superseded_are_logged_however_many_claim_together() {
+    let world = Daemons::start(2).await;
+    let spec = world.spec("s", []).await;
+    world.add(spec, 60).await;
+    let late = claim(&world.of(0), now(), spec, 20).await.units;
+    assert_eq!(late.len(), 20);
+    let mut later = 0;
+    for at in [now(), after(61)] {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let daemon = world.of(caller);
+                tokio::spawn(async move { claim(&daemon, at, spec, 2).await.units.len() })
+            })
+            .collect();
+        for caller in callers {
+            later += caller.await.unwrap();
+        }
+    }
+    assert_eq!(later, 4 * CALLERS);
+    let client = world.schema.client().await;
+    let logged = "select count(*) from attempt where how = 1 and held";
+    let logged: i64 = client.query_one(logged, &[]).await.unwrap().get(0);
+    // All leases had ended at the second time, and the first units come first again.
+    assert_eq!(logged, 2 * i64::try_from(CALLERS).unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_who_change_an_attempt_one_succeeds() {
     let world = Daemons::start(2).await;
