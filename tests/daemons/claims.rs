@@ -53,10 +53,10 @@ async fn each_unit_is_handed_out_once_and_finished_once() {
     assert_eq!(counts.finished + counts.pending, 600);
 }
 
-/// Claims that share a statement expect units that nobody has attempted.
+/// One daemon: another may pass by units whose leases this one is just ending.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn attempts_that_are_superseded_are_logged_however_many_claim_together() {
-    let world = Daemons::start(2).await;
+    let world = Daemons::start(1).await;
     let spec = world.spec("s", []).await;
     world.add(spec, 60).await;
     let late = claim(&world.of(0), now(), spec, 20).await.units;
