@@ -213,16 +213,15 @@ impl Floors {
         is_time
     }
 
-    /// Notes what a look that began then has found to be the first.
+    /// Notes what a look that began then has found to be the first. Claims that are under
+    /// way have not seen it.
     fn looked(&self, spec: SpecId, begun: Instant, first: Option<&Position>) {
+        if let Some(first) = first {
+            self.lower(spec, first);
+        }
         if let Some(floor) = self.state().floors.get_mut(&spec) {
             let pause = begun.elapsed().saturating_mul(FLOOR_LOOK_PAUSE);
             floor.look_at = Some(Instant::now() + pause.max(FLOOR_AGE_MAX));
-            if let (Some(first), Some(from)) = (first, &mut floor.from)
-                && first.is_before(from)
-            {
-                *from = first.clone();
-            }
         }
     }
 }
@@ -249,5 +248,47 @@ impl Store {
         let rows = self.pool.query(&FIRST, &[&row::signed(spec.get())]).await?;
         let position = |row| Ok(Position::new(get(row, 0)?, get::<&[u8]>(row, 1)?));
         rows.first().map(position).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: SpecId = SpecId::new(1);
+
+    fn position(key: &str) -> Position {
+        Position::new(0.0, key.as_bytes())
+    }
+
+    #[tokio::test]
+    async fn what_a_look_found_is_not_forgotten_by_a_claim_that_was_under_way() {
+        let floors = Floors::default();
+        let claim = floors.start(SPEC);
+        floors.raise(SPEC, &claim, position("m"));
+        let under_way = floors.start(SPEC);
+        floors.looked(SPEC, Instant::now(), Some(&position("b")));
+        floors.raise(SPEC, &under_way, position("n"));
+        assert_eq!(floors.start(SPEC).from, Some(position("b")));
+    }
+
+    #[tokio::test]
+    async fn a_floor_rises_with_claims_unless_something_came_behind_it_meanwhile() {
+        let floors = Floors::default();
+        let claim = floors.start(SPEC);
+        floors.raise(SPEC, &claim, position("m"));
+        floors.lower(SPEC, &position("z"));
+        assert_eq!(
+            floors.start(SPEC).from,
+            Some(position("m")),
+            "z is after it"
+        );
+        let under_way = floors.start(SPEC);
+        floors.reset_all();
+        let later = floors.start(SPEC);
+        floors.raise(SPEC, &under_way, position("n"));
+        assert_eq!(floors.start(SPEC).from, None, "the floor is a new one");
+        floors.raise(SPEC, &later, position("o"));
+        assert_eq!(floors.start(SPEC).from, Some(position("o")));
     }
 }
