@@ -270,13 +270,19 @@ fn is_right(method: &Method, parameter: &str, value: &str) -> bool {
     method.name == "worker_heartbeat" && parameter == "worker_id" && is_empty_text
 }
 
-#[test]
-fn wrong_types_in_every_option_are_answered_and_reach_no_other_namespace() {
-    let daemon = Daemon::start();
+/// A client of another namespace, and everything that is in it.
+fn kept_apart(daemon: &Daemon) -> (Client, Vec<Value>) {
     let mut kept = daemon.connect();
     kept.call("hello", [map([("namespace", text("kept"))])]);
     fill(&mut kept);
-    let before = everything(&mut kept);
+    let everything = everything(&mut kept);
+    (kept, everything)
+}
+
+#[test]
+fn wrong_types_in_every_option_are_answered_and_reach_no_other_namespace() {
+    let daemon = Daemon::start();
+    let (mut kept, before) = kept_apart(&daemon);
     let mut client = daemon.connect();
     fill(&mut client);
     let bystander = daemon.bystander();
@@ -313,10 +319,7 @@ fn wrong_types_in_every_option_are_answered_and_reach_no_other_namespace() {
 #[test]
 fn wrong_types_inside_lists_and_definitions_are_answered_and_nothing_strange_is_kept() {
     let daemon = Daemon::start();
-    let mut kept = daemon.connect();
-    kept.call("hello", [map([("namespace", text("kept"))])]);
-    fill(&mut kept);
-    let before = everything(&mut kept);
+    let (mut kept, before) = kept_apart(&daemon);
     let mut client = daemon.connect();
     fill(&mut client);
     let bystander = daemon.bystander();

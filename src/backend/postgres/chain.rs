@@ -48,7 +48,8 @@ static PUT_OWN: Statement = Statement::resolved(
     concat!(
         include_str!("sql/put_own.sql"),
         include_str!("sql/put_present.sql"),
-        include_str!("sql/chain_insert.sql"),
+        include_str!("sql/put_insert.sql"),
+        include_str!("sql/chain_new.sql"),
         include_str!("sql/put_replace.sql"),
         "select case when (select count(*) from links) <> (select count(*) from put) then again() end"
     ),

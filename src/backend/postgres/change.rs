@@ -54,7 +54,8 @@ static CHANGE_AND_CHAIN: Statement = Statement::resolved(
         include_str!("sql/change_body.sql"),
         include_str!("sql/chain_links.sql"),
         include_str!("sql/put_present.sql"),
-        include_str!("sql/chain_insert.sql"),
+        include_str!("sql/put_insert.sql"),
+        include_str!("sql/chain_new.sql"),
         include_str!("sql/put_replace.sql"),
         include_str!("sql/chain_tail.sql")
     ),

@@ -29,6 +29,8 @@ static PUT: Statement = Statement::once(
     "put",
     concat!(
         include_str!("sql/put_head.sql"),
+        include_str!("sql/put_insert.sql"),
+        include_str!("sql/put_missing.sql"),
         include_str!("sql/put_present.sql"),
         include_str!("sql/put_replace.sql"),
         include_str!("sql/put_tail.sql"),
@@ -66,7 +68,7 @@ struct Entry<'a> {
 }
 
 /// Units of different keys.
-pub(super) struct PutStatement<'a> {
+struct PutStatement<'a> {
     now: Timestamp,
     spec: SpecId,
     history: i64,
@@ -76,7 +78,7 @@ pub(super) struct PutStatement<'a> {
 
 impl<'a> PutStatement<'a> {
     /// Of several units with one key the last counts, under the key as it came first.
-    pub(super) fn new(
+    fn new(
         spec: SpecId,
         units: &[(Timestamp, &'a NewUnit)],
         retention: Retention,

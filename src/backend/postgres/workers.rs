@@ -133,22 +133,9 @@ impl Store {
             return Ok(Registered::Yes);
         }
         let ancestors_max = row::bounded(WORKER_ANCESTORS_MAX);
-        let steps: [(&'static Statement, Params<'_>); 2] = [
-            (&LOCK_NAMESPACE, &[&namespace]),
-            (
-                &REGISTER,
-                &[
-                    &namespace,
-                    &name,
-                    &parent,
-                    &mode,
-                    &data,
-                    &now,
-                    &expires,
-                    &ancestors_max,
-                ],
-            ),
-        ];
+        let registering = [&values[..], &[&ancestors_max]].concat();
+        let steps: [(&'static Statement, Params<'_>); 2] =
+            [(&LOCK_NAMESPACE, &[&namespace]), (&REGISTER, &registering)];
         let answers = self.pool.pipeline("register_worker", &steps).await?;
         match answers.last() {
             Some(rows) if rows.is_empty() => Ok(Registered::ParentCycle),

@@ -7,7 +7,7 @@ use tokio::{task::JoinSet, time};
 
 use crate::{
     Settings,
-    ours::{Drained, Store, percentile},
+    ours::{Drained, Store, Works as _, percentile},
     report::{Target, print_aligned, thousands},
     server::Server,
     work::WORKERS,
@@ -106,7 +106,7 @@ async fn paced(store: &Store, window: Duration) -> Drained {
     let start = time::Instant::now();
     let mut tasks = JoinSet::new();
     for number in 0..callers {
-        let caller = store.caller(number as usize);
+        let mut caller = store.caller(number as usize);
         let mut ticks = time::interval_at(start + period * number / callers, period);
         tasks.spawn(async move {
             let mut drained = Drained::default();

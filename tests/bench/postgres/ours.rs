@@ -151,25 +151,12 @@ impl Store {
     /// Claims and finishes one unit at a time by so many callers, for a while or until so
     /// many units are done; there must be as many.
     pub async fn drain(&self, callers: usize, span: Duration, jobs_max: usize) -> Drained {
-        let begun = Instant::now();
-        let taken = Arc::new(AtomicUsize::new(0));
-        let mut tasks = JoinSet::new();
-        for number in 0..callers {
-            let (caller, taken) = (self.caller(number), taken.clone());
-            tasks.spawn(async move {
-                let mut drained = Drained::default();
-                while begun.elapsed() < span && taken.fetch_add(1, Ordering::Relaxed) < jobs_max {
-                    caller.work(&mut drained).await;
-                }
-                drained.elapsed = begun.elapsed();
-                drained
-            });
-        }
-        let mut all = Drained::default();
-        while let Some(drained) = tasks.join_next().await {
-            all.add(drained.unwrap());
-        }
-        all
+        drain(
+            (0..callers).map(|number| self.caller(number)),
+            span,
+            jobs_max,
+        )
+        .await
     }
 
     /// One who claims and finishes.
@@ -199,9 +186,41 @@ pub struct Caller {
     claim: Claim,
 }
 
-impl Caller {
+/// Whoever takes one unit after the other.
+pub trait Works: Send + 'static {
     /// Claims one unit and finishes it.
-    pub async fn work(&self, drained: &mut Drained) {
+    fn work(&mut self, drained: &mut Drained) -> impl Future<Output = ()> + Send;
+}
+
+/// Lets all of them work at the same time, for a while or until so many units are done.
+pub async fn drain(
+    all: impl IntoIterator<Item = impl Works>,
+    span: Duration,
+    jobs_max: usize,
+) -> Drained {
+    let begun = Instant::now();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for mut works in all {
+        let taken = taken.clone();
+        tasks.spawn(async move {
+            let mut drained = Drained::default();
+            while begun.elapsed() < span && taken.fetch_add(1, Ordering::Relaxed) < jobs_max {
+                works.work(&mut drained).await;
+            }
+            drained.elapsed = begun.elapsed();
+            drained
+        });
+    }
+    let mut all = Drained::default();
+    while let Some(drained) = tasks.join_next().await {
+        all.add(drained.unwrap());
+    }
+    all
+}
+
+impl Works for Caller {
+    async fn work(&mut self, drained: &mut Drained) {
         let asked = Instant::now();
         let claims = self.daemon.claim(self.clock.now(), &self.claim).await;
         drained.claims.push(asked.elapsed());

@@ -5,10 +5,6 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,11 +18,10 @@ use coordinated::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinSet,
 };
 
 use crate::{
-    ours::Drained,
+    ours::{Drained, Works, drain},
     server::Server,
     work::{LEASE, SPEC},
 };
@@ -74,25 +69,7 @@ impl Daemon {
         for number in 0..workers {
             clients.push(Worker::connect(self.address, number).await);
         }
-        let begun = Instant::now();
-        let taken = Arc::new(AtomicUsize::new(0));
-        let mut tasks = JoinSet::new();
-        for mut worker in clients {
-            let taken = taken.clone();
-            tasks.spawn(async move {
-                let mut drained = Drained::default();
-                while begun.elapsed() < span && taken.fetch_add(1, Ordering::Relaxed) < jobs_max {
-                    worker.work(&mut drained).await;
-                }
-                drained.elapsed = begun.elapsed();
-                drained
-            });
-        }
-        let mut all = Drained::default();
-        while let Some(drained) = tasks.join_next().await {
-            all.add(drained.unwrap());
-        }
-        all
+        drain(clients, span, jobs_max).await
     }
 }
 
@@ -127,7 +104,27 @@ impl Worker {
         }
     }
 
-    /// Claims one unit and finishes it.
+    /// Sends a request and reads its reply.
+    async fn call(&mut self, method: &str, params: impl FnOnce(&mut Writer<'_>)) -> Frame {
+        self.id += 1;
+        self.to_send.clear();
+        Writer::new(&mut self.to_send).frame(|request| {
+            request.map(3).text("id").u64(self.id);
+            request.text("method").text(method).text("params");
+            params(request);
+        });
+        self.stream.write_all(&self.to_send).await.unwrap();
+        loop {
+            if let Some(reply) = self.frames.decode(&mut self.received).unwrap() {
+                return reply;
+            }
+            let count = self.stream.read_buf(&mut self.received).await.unwrap();
+            assert!(count > 0, "the daemon hung up");
+        }
+    }
+}
+
+impl Works for Worker {
     async fn work(&mut self, drained: &mut Drained) {
         let asked = Instant::now();
         let name = self.name.clone();
@@ -148,25 +145,6 @@ impl Worker {
         drained.finishes.push(asked.elapsed());
         assert!(first(&answer).bool().unwrap(), "{answer:?}");
         drained.jobs += 1;
-    }
-
-    /// Sends a request and reads its reply.
-    async fn call(&mut self, method: &str, params: impl FnOnce(&mut Writer<'_>)) -> Frame {
-        self.id += 1;
-        self.to_send.clear();
-        Writer::new(&mut self.to_send).frame(|request| {
-            request.map(3).text("id").u64(self.id);
-            request.text("method").text(method).text("params");
-            params(request);
-        });
-        self.stream.write_all(&self.to_send).await.unwrap();
-        loop {
-            if let Some(reply) = self.frames.decode(&mut self.received).unwrap() {
-                return reply;
-            }
-            let count = self.stream.read_buf(&mut self.received).await.unwrap();
-            assert!(count > 0, "the daemon hung up");
-        }
     }
 }
 

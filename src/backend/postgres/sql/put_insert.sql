@@ -5,7 +5,3 @@
         case when k.not_before > (select now from context) then 2 else 1 end,
         k.is_text, k.key, k.data
     from links k
-    where not exists (select from present p where p.key = k.key)
-    order by k.key
-    on conflict on constraint unit_key do nothing
-    returning status
